@@ -1,0 +1,192 @@
+"""Run folders: what has been done, from what, and whether it must be done again.
+
+    runs/quickstart/
+      recipe.yaml  lock  ledger.sqlite  report.html
+      dsft/
+        config.json    the step's identity, written first
+        model/ …       what it makes
+        metrics.jsonl  stats.json  work/    records and half-done work; no later step depends on them
+        done.json      written last
+
+A step is its identity: stage, stage version, config and the digests of its inputs. Same identity and a done.json: the
+step is skipped. Same identity, no done.json: it continues from what lies there. Another identity: it starts afresh.
+Outputs are identified by their content, so a step that runs again and makes the same rows disturbs nothing after it.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from favonius import __version__
+from favonius.errors import UserError
+from favonius.files import read_json, sha256_file, write_json
+from favonius.progress import Progress
+from favonius.types import Noun, digest
+
+RECORDS = frozenset({"config.json", "done.json", "stats.json", "metrics.jsonl"})
+WORK = "work"
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Weights on this machine, ready to load.
+
+    `folder` holds safetensors, config and tokenizer; `gguf` is the file they were converted from, where there was one;
+    `template` is Jinja text that replaces the tokenizer's own chat template; `digest` covers all of them.
+    """
+
+    name: str
+    folder: Path
+    digest: str
+    gguf: Path | None = None
+    template: str | None = None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a stage's config names, resolved: `inputs.folder(config.rows)`, `inputs.model(config.teacher)`."""
+
+    folders: Mapping[str, Path]
+    models: Mapping[str, ModelSource]
+    files: Mapping[str, Path]
+
+    def folder(self, name: str) -> Path:
+        return self.folders[name]
+
+    def model(self, name: str) -> ModelSource:
+        return self.models[name]
+
+    def file(self, name: str) -> Path:
+        return self.files[name]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage may use of the world around it."""
+
+    run: Path
+    progress: Progress
+
+    @property
+    def ledger(self) -> Path:
+        return self.run / "ledger.sqlite"
+
+
+class Identity(Noun):
+    """All that a step's result depends on."""
+
+    stage: str
+    version: int
+    config: dict[str, Any]
+    inputs: dict[str, str]
+
+    def digest(self) -> str:
+        return digest(self.model_dump())
+
+
+class Manifest(Noun):
+    """What done.json says."""
+
+    identity: str
+    outputs: dict[str, str]
+    seconds: float
+    attempts: int
+    finished_at: str
+    versions: dict[str, str]
+
+    def output_digest(self) -> str:
+        return digest(self.outputs)
+
+
+class StepFolder:
+    """One step's folder. `begin`, work, `finish`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def identity(self) -> Identity | None:
+        file = self.path / "config.json"
+        return Identity.model_validate(read_json(file)["identity"]) if file.exists() else None
+
+    def manifest(self) -> Manifest | None:
+        file = self.path / "done.json"
+        return Manifest.model_validate(read_json(file)) if file.exists() else None
+
+    def stats(self) -> dict[str, Any]:
+        file = self.path / "stats.json"
+        return dict(read_json(file)) if file.exists() else {}
+
+    def is_done(self, identity: Identity) -> bool:
+        manifest = self.manifest()
+        return manifest is not None and manifest.identity == identity.digest()
+
+    def begin(self, identity: Identity) -> int:
+        """Make the folder ready for `identity` and return the number of this attempt; what another identity left goes."""
+        attempt = 1
+        if self.identity() == identity and self.manifest() is None:
+            attempt = int(read_json(self.path / "config.json")["attempts"]) + 1
+        elif self.path.exists():
+            # config.json goes first: were this killed half-way, what remains must not pass for this identity's work.
+            (self.path / "done.json").unlink(missing_ok=True)
+            (self.path / "config.json").unlink(missing_ok=True)
+            shutil.rmtree(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "config.json", {"identity": identity.model_dump(), "attempts": attempt})
+        return attempt
+
+    def finish(self, identity: Identity, attempt: int, seconds: float) -> Manifest:
+        """Digest the outputs, write done.json, drop half-done work."""
+        manifest = Manifest(
+            identity=identity.digest(),
+            outputs={name: sha256_file(self.path / name) for name in self.outputs()},
+            seconds=round(seconds, 2),
+            attempts=attempt,
+            finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            versions=versions(),
+        )
+        write_json(self.path / "done.json", manifest.model_dump())
+        shutil.rmtree(self.path / WORK, ignore_errors=True)
+        return manifest
+
+    def outputs(self) -> list[str]:
+        """Names of the files that later steps may depend on, relative, sorted."""
+        files = (path.relative_to(self.path) for path in sorted(self.path.rglob("*")) if path.is_file())
+        return [file.as_posix() for file in files if file.as_posix() not in RECORDS and file.parts[0] != WORK]
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold a run folder; a second run on it is refused. The lock dies with its process, however that ends."""
+    run.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"{run}: another run is at work in this folder; wait for it or choose another with --out"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a number may depend on."""
+    found = {"favonius": __version__, "python": platform.python_version()}
+    for package in ("torch", "transformers", "tokenizers", "xllamacpp", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

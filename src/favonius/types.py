@@ -1,0 +1,135 @@
+"""The nouns that every floor speaks: messages, rows, requests and completions.
+
+Rows are frozen pydantic models because they arrive from files that people write by hand; a bad one is refused with
+the name of its field (see `data.rows.read_rows`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Role = Literal["system", "user", "assistant"]
+Split = Literal["train", "test"]
+
+
+class Noun(BaseModel):
+    """A frozen value that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Message(Noun):
+    role: Role
+    content: str
+
+
+Messages = tuple[Message, ...]
+
+
+class SeedPrompt(Noun):
+    """What a dialogue starts from."""
+
+    id: str
+    prompt: str = Field(min_length=1)
+    topic: str | None = None
+    kind: str | None = None
+
+
+class Dialogue(Noun):
+    """A conversation that dSFT learns from; the last message is the assistant's."""
+
+    id: str
+    split: Split
+    messages: Messages = Field(min_length=2)
+
+
+class Answer(Noun):
+    """One model's answer to one prompt.
+
+    `finished` is False where the answer was cut off by the token limit: such an answer is never followed by an end
+    token, neither in training nor in judging. `flaws` names what `data.checks.flaws` found in the text.
+    """
+
+    prompt_id: str
+    split: Split
+    prompt: Messages
+    source: str
+    text: str
+    finished: bool
+    tokens: int
+    flaws: tuple[str, ...] = ()
+
+
+class Rating(Noun):
+    """An answer's score by a judge, in the judge's own unit (higher is better)."""
+
+    answer: Answer
+    judge: str
+    score: float
+
+
+class Pair(Noun):
+    """Two answers to one prompt, one preferred: a row of dDPO."""
+
+    id: str
+    split: Split
+    prompt: Messages
+    chosen: str
+    rejected: str
+    chosen_finished: bool = True
+    rejected_finished: bool = True
+    chosen_source: str | None = None
+    rejected_source: str | None = None
+    chosen_score: float | None = None
+    rejected_score: float | None = None
+
+
+class Sampling(Noun):
+    """How tokens are drawn. temperature 0 is greedy; `seed` and a request's sample index fix the draw."""
+
+    temperature: float = Field(default=0.7, ge=0.0)
+    top_p: float = Field(default=0.95, gt=0.0, le=1.0)
+    max_tokens: int = Field(default=256, ge=1)
+    seed: int = 0
+
+
+class Request(Noun):
+    """A question to a model. Two requests with one key are the same request and are asked once."""
+
+    model: str
+    """Digest of weights and template, not a name: the key must survive renaming."""
+    messages: Messages = Field(min_length=1)
+    sampling: Sampling = Sampling()
+    sample: int = 0
+    """Which of several draws of the same question this is."""
+
+    def key(self) -> str:
+        return digest(self.model_dump())
+
+
+class Completion(Noun):
+    text: str
+    finish: Literal["stop", "length"]
+    """`stop`: the model ended its turn. `length`: the token limit cut it off."""
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Engine(Protocol):
+    """The one seam for everything that answers a prompt. Ledger, limits and budgets wrap it in the same shape."""
+
+    model: str
+    """Digest of the model that answers; a `Request.model` must equal it."""
+
+    async def complete(self, request: Request) -> Completion: ...
+
+
+def digest(value: Mapping[str, Any] | list[Any] | str) -> str:
+    """sha256 of the canonical JSON of a value: the same for equal values on any machine, whatever the key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
