@@ -26,12 +26,59 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from favonius import __version__
 from favonius.errors import UserError
 from favonius.files import read_json, sha256_file, write_json
 from favonius.progress import Progress
 from favonius.types import Noun, digest
+
+class Reference(str):
+    """A string in a stage's config that names something else; the recipe resolves it and orders the steps by it."""
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema(min_length=1))
+
+
+class StepRef(Reference):
+    """Names an earlier step; `Inputs.folder` gives its folder."""
+
+
+class ModelRef(Reference):
+    """Names an entry of the recipe's `models` or an earlier train step; `Inputs.model` gives its weights."""
+
+
+class FileRef(Reference):
+    """Names a file, relative to the recipe; `Inputs.file` gives its path. Its content is part of the step's identity."""
+
+
+class StageConfig(Noun):
+    """What every step's config has. A subclass fixes `stage` with a Literal and a default."""
+
+    stage: str
+    ablation: bool = False
+    """Runs only with --with-ablations; without it, whatever lists this step leaves it out."""
+
+
+def references(value: Any) -> Iterator[Reference]:
+    """Every reference in a config, depth first."""
+    if isinstance(value, Reference):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from references(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from references(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from references(item)
+
 
 RECORDS = frozenset({"config.json", "done.json", "stats.json", "metrics.jsonl"})
 WORK = "work"

@@ -1,0 +1,1 @@
+"""The one place that knows a chat template: text, token ids, masks."""

@@ -1,0 +1,1 @@
+"""Everything that answers a prompt, behind `types.Engine`."""

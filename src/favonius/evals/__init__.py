@@ -1,0 +1,1 @@
+"""Stage `evaluate`: models side by side on held-out prompts and pairs."""

@@ -1,0 +1,1 @@
+"""Weights in and out: model specs, downloads, GGUF conversion, loading and saving."""

