@@ -1,0 +1,244 @@
+"""Training curves as inline SVG that takes its colours and its fonts from the page."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from favonius.report.gather import Row, Step
+from favonius.report.wording import decimal
+
+Ink = Literal["ink", "muted", "rule", "first", "second"]
+
+# matplotlib wants colours, the page wants CSS variables: each stand-in below becomes `var(--name)` in the SVG.
+STAND_IN: dict[Ink, str] = {
+    "ink": "#010203",
+    "muted": "#010204",
+    "rule": "#010205",
+    "first": "#010206",
+    "second": "#010207",
+}
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "favonius",
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": STAND_IN["rule"],
+    "axes.linewidth": 0.7,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": STAND_IN["rule"],
+    "grid.linewidth": 0.4,
+    "xtick.color": STAND_IN["rule"],
+    "ytick.color": STAND_IN["rule"],
+    "xtick.labelcolor": STAND_IN["muted"],
+    "ytick.labelcolor": STAND_IN["muted"],
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 0,
+    "lines.solid_capstyle": "round",
+    "lines.solid_joinstyle": "round",
+}
+INCHES = (3.4, 2.05)
+LN2 = math.log(2)
+STEADY_FROM = 20
+"""Fewer train rows than this are drawn as they are, without a running mean."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One column of metrics.jsonl. `name` tells two lines of one panel apart."""
+
+    field: str
+    color: Ink = "first"
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one small chart shows: columns, and a dashed line at `level` that means `level_name`."""
+
+    title: str
+    unit: str
+    lines: tuple[Line, ...]
+    level: float | None = None
+    level_name: str = ""
+    from_zero: bool = False
+    share: bool = False
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a chart's key: a swatch of `kind` in `color`, and its name."""
+
+    kind: Literal["line", "dot", "dash"]
+    color: Ink
+    name: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawn panel. `note` says in words where the test values began and ended."""
+
+    title: str
+    unit: str
+    keys: tuple[Key, ...]
+    note: str
+    svg: Markup
+
+
+PACE = (
+    Panel("Speed", "tokens/s", (Line("tokens_per_second"),), from_zero=True),
+    Panel("Learning rate", "", (Line("learning_rate"),), from_zero=True),
+    Panel("Gradient norm", "before clipping", (Line("grad_norm"),), from_zero=True),
+)
+SFT_PANELS = (Panel("Loss", "nats per scored token", (Line("loss"),)), *PACE)
+DPO_PANELS = (
+    Panel("Loss", "nats per pair", (Line("loss"),), level=LN2, level_name="ln 2 = 0.693, no preference"),
+    Panel("Accuracy", "% of pairs", (Line("accuracy"),), level=0.5, level_name="a coin", share=True),
+    Panel("Margin", "chosen − rejected reward", (Line("margin"),), level=0.0, level_name="0"),
+    Panel(
+        "Log-probabilities",
+        "nats per answer",
+        (Line("chosen_logps", "first", "chosen"), Line("rejected_logps", "second", "rejected")),
+    ),
+    Panel(
+        "Rewards",
+        "β · log-ratio to the reference",
+        (Line("chosen_rewards", "first", "chosen"), Line("rejected_rewards", "second", "rejected")),
+        level=0.0,
+        level_name="0",
+    ),
+    *PACE,
+)
+
+
+def charts(step: Step, prefix: str) -> list[Chart]:
+    """The curves of a train step: DPO's panels where preferences were logged, else SFT's; panels without data fall out.
+
+    `prefix` begins every id in the drawings; it must be an id itself and differ between steps of one page.
+    Train values are thin lines, with a running mean (thick) from twenty steps on; test values are dots.
+    """
+    preferences = any("margin" in row for row in step.metrics)
+    panels = DPO_PANELS if preferences else SFT_PANELS
+    drawn = (_chart(f"{prefix}-{number}", panel, step.metrics) for number, panel in enumerate(panels))
+    return [chart for chart in drawn if chart is not None]
+
+
+def _chart(prefix: str, panel: Panel, rows: Sequence[Row]) -> Chart | None:
+    keys: list[Key] = []
+    notes: list[str] = []
+    with rc_context(STYLE):
+        figure = Figure(figsize=INCHES, layout="constrained")
+        axes = figure.add_subplot()
+        for line in panel.lines:
+            keys += _draw(axes, line, rows, of_two=len(panel.lines) > 1)
+            notes += _note(line, rows, panel.share)
+        if not keys:
+            return None
+        if panel.level is not None:
+            axes.axhline(panel.level, color=STAND_IN["ink"], linewidth=0.8, linestyle=(0, (4, 3)), gid="level")
+            keys.append(Key("dash", "ink", panel.level_name))
+        _epochs(axes, rows)
+        _dress(axes, panel)
+        note = "; ".join(notes)
+        return Chart(panel.title, panel.unit, tuple(keys), note, _svg(figure, prefix, f"{panel.title}. {note}"))
+
+
+def _points(rows: Sequence[Row], field: str, split: str) -> tuple[list[int], list[float]]:
+    """Steps and finite values of one column on one split."""
+    found = [(row["step"], row[field]) for row in rows if row["split"] == split and _is_number(row.get(field))]
+    return [step for step, _ in found], [value for _, value in found]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _draw(axes: Axes, line: Line, rows: Sequence[Row], of_two: bool) -> list[Key]:
+    """Draw one column's train line and test dots; return their keys."""
+    keys: list[Key] = []
+    steps, values = _points(rows, line.field, "train")
+    color = STAND_IN[line.color]
+    if values:
+        means = running_mean(values)
+        axes.plot(steps, values, color=color, linewidth=0.7 if means else 1.4, alpha=0.35 if means else 1.0)
+        if means:
+            axes.plot(steps, means, color=color, linewidth=1.5)
+        keys.append(Key("line", line.color, f"{line.name} train".strip()))
+    steps, values = _points(rows, line.field, "test")
+    if values:
+        dot: Ink = line.color if of_two else "second"
+        axes.plot(steps, values, color=STAND_IN[dot], linewidth=0.8, marker="o", markersize=3.4, linestyle=(0, (1, 2)))
+        keys.append(Key("dot", dot, f"{line.name} test".strip()))
+    return keys
+
+
+def running_mean(values: Sequence[float]) -> list[float]:
+    """Mean of the last tenth of all steps (five at least, fewer at the start); empty where there are too few values."""
+    if len(values) < STEADY_FROM:
+        return []
+    width = max(5, len(values) // 10)
+    windows = (values[max(0, end - width) : end] for end in range(1, len(values) + 1))
+    return [sum(window) / len(window) for window in windows]
+
+
+def _note(line: Line, rows: Sequence[Row], share: bool) -> list[str]:
+    _, values = _points(rows, line.field, "test")
+    if not values:
+        return []
+    ends = (values[0], values[-1]) if len(values) > 1 else (values[0],)
+    shown = " → ".join(f"{value:.1%}" if share else decimal(value) for value in ends)
+    return [f"{line.name} test {shown}".strip()]
+
+
+def _epochs(axes: Axes, rows: Sequence[Row]) -> None:
+    """A hairline where a new epoch begins."""
+    last = max(row["step"] for row in rows)
+    reached = 1
+    for row in rows:
+        if row["split"] == "train" and _is_number(row.get("epoch")) and row["epoch"] >= reached and row["step"] < last:
+            axes.axvline(row["step"], color=STAND_IN["rule"], linewidth=0.7, zorder=0)
+            reached = math.floor(row["epoch"]) + 1
+
+
+def _dress(axes: Axes, panel: Panel) -> None:
+    axes.set_xlabel("optimizer step", color=STAND_IN["muted"], fontsize=7.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    if panel.share:
+        axes.set_ylim(0.0, 1.02)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    else:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: decimal(value, 3)))
+    if panel.from_zero:
+        axes.set_ylim(bottom=0.0)
+
+
+def _svg(figure: Figure, prefix: str, label: str) -> Markup:
+    """The figure as an `<svg>` element: no size of its own, no metadata, ids that are unique on the page."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    drawing = buffer.getvalue()
+    box = re.search(r'viewBox="[\d. ]+"', drawing)
+    if box is None:
+        raise AssertionError("matplotlib wrote an SVG without a viewBox")
+    # What comes before the first group is metadata with outside addresses and a <style> that would rule the whole page.
+    drawing = drawing[drawing.index("<g id=") :].replace("xlink:href", "href")
+    drawing = re.sub(r"font-family: [^;\"]*;? ?", "", drawing)
+    drawing = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", drawing)
+    for ink, color in STAND_IN.items():
+        drawing = drawing.replace(color, f"var(--{ink})")
+    opening = Markup('<svg role="img" aria-label="{}" {}>\n').format(label, Markup(box.group()))
+    return opening + Markup(drawing)

@@ -1,0 +1,99 @@
+"""`score`: the only way that anything in the package gets a log-prob."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from favonius.errors import UserError
+from favonius.trees.attention import NAME, TreePlan
+from favonius.trees.head import token_logps
+from favonius.trees.pack import Pack, pack, plan
+from favonius.trees.tree import Tree
+
+
+@dataclass(frozen=True)
+class Logps:
+    """Log-probs of the scored tokens of S sequences: M values and whose they are."""
+
+    values_M: Tensor
+    sequence_M: Tensor
+    sequences: int
+
+    def sums(self) -> Tensor:
+        """log p(scored tokens) of each sequence, [S]."""
+        return self.values_M.new_zeros(self.sequences).index_add(0, self.sequence_M, self.values_M)
+
+    def lengths(self) -> Tensor:
+        """Scored tokens of each sequence, [S]."""
+        return torch.bincount(self.sequence_M, minlength=self.sequences)
+
+
+def score(model: PreTrainedModel, batch: Pack) -> Logps:
+    """Per-token log-probs of a pack's scored tokens under `model`, fp32, differentiable.
+
+    `model` has favonius attention (`models.load`). Only scored positions meet the head.
+    """
+    device = model.device
+    hidden_TD = hidden_states(
+        model, batch.ids_T.to(device)[None], batch.positions_T.to(device)[None], TreePlan(batch.spans)
+    )[0]
+    values_N = token_logps(
+        hidden_TD[batch.rows_N.to(device)],
+        head_weight(model),
+        batch.targets_N.to(device),
+        getattr(model.config, "final_logit_softcapping", None),
+    )
+    return Logps(values_N[batch.prediction_M.to(device)], batch.sequence_M.to(device), batch.sequences)
+
+
+def hidden_states(model: PreTrainedModel, ids_BT: Tensor, positions_BT: Tensor, attention_plan: object) -> Tensor:
+    """Last hidden states [B, T, D], after the final norm, with attention as `attention_plan` decides."""
+    if model.config._attn_implementation != NAME:
+        raise ValueError(f"the model was loaded with {model.config._attn_implementation} attention, not {NAME}")
+    backbone = getattr(model, model.base_model_prefix)
+    output = backbone(input_ids=ids_BT, position_ids=positions_BT, use_cache=False, plan=attention_plan)
+    return output.last_hidden_state  # type: ignore[no-any-return]
+
+
+def head_weight(model: PreTrainedModel) -> Tensor:
+    """The output embedding [V, D]; UserError where the architecture does more than multiply by it."""
+    head = model.get_output_embeddings()
+    scaled = [name for name in ("logit_scale", "logits_scaling") if getattr(model.config, name, None) not in (None, 1)]
+    if head is None or getattr(head, "bias", None) is not None or scaled:
+        raise UserError(f"the output head of {model.config.model_type} is not a plain product; it is not supported")
+    return head.weight  # type: ignore[no-any-return]
+
+
+def score_all(
+    model: PreTrainedModel, trees: Sequence[Tree], pack_tokens: int, done: Callable[[int], None] = lambda tokens: None
+) -> Iterator[tuple[list[int], Logps]]:
+    """Score many trees without gradients: yields the indices of a pack's trees and their log-probs.
+
+    `done` is told the run tokens of each finished pack.
+    """
+    for members in plan(trees, pack_tokens):
+        batch = pack([trees[index] for index in members])
+        with torch.no_grad():
+            logps = score(model, batch)
+        done(batch.tokens)
+        yield members, logps
+
+
+def sequence_sums(
+    model: PreTrainedModel, trees: Sequence[Tree], pack_tokens: int, done: Callable[[int], None] = lambda tokens: None
+) -> list[tuple[list[float], list[int]]]:
+    """For each tree: the summed log-prob of each of its sequences, and how many tokens were scored in each."""
+    results: dict[int, tuple[list[float], list[int]]] = {}
+    for members, logps in score_all(model, trees, pack_tokens, done):
+        sums, lengths = logps.sums().tolist(), logps.lengths().tolist()
+        first = 0
+        for index in members:
+            last = first + len(trees[index].sequences)
+            results[index] = (sums[first:last], lengths[first:last])
+            first = last
+    return [results[index] for index in range(len(trees))]
