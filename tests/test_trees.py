@@ -122,7 +122,7 @@ def test_no_token_attends_to_a_sibling_or_another_tree() -> None:
     """Changing one branch changes no other branch's log-probs, bit for bit."""
     trees = batch_of(3)
     first = trees[2].sequences[1]
-    changed = TokenSequence(first.ids[:-1] + (first.ids[-1] ^ 1,), first.scored)
+    changed = TokenSequence((*first.ids[:-1], first.ids[-1] ^ 1), first.scored)
     others = Tree((trees[2].sequences[0], changed, *trees[2].sequences[2:]), trees[2].prefix)
     before = sequence_sums(MODEL, trees, 10_000)
     after = sequence_sums(MODEL, [trees[0], trees[1], others, trees[3]], 10_000)

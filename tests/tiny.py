@@ -76,7 +76,9 @@ def tiny_tokenizer(template: str | None = ZEPHYR, bos: bool = True) -> PreTraine
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(["the quick brown fox answers a question about the weather, and then another"] * 4, trainer)
+    tokenizer.train_from_iterator(
+        ["the quick brown fox answers a question about the weather, and then another"] * 4, trainer
+    )
     if bos:
         from tokenizers.processors import TemplateProcessing
 

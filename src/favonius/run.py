@@ -35,6 +35,7 @@ from favonius.files import read_json, sha256_file, write_json
 from favonius.progress import Progress
 from favonius.types import Noun, digest
 
+
 class Reference(str):
     """A string in a stage's config that names something else; the recipe resolves it and orders the steps by it."""
 
@@ -54,7 +55,7 @@ class ModelRef(Reference):
 
 
 class FileRef(Reference):
-    """Names a file, relative to the recipe; `Inputs.file` gives its path. Its content is part of the step's identity."""
+    """Names a file, relative to the recipe; `Inputs.file` gives its path. Its content is in the step's identity."""
 
 
 class StageConfig(Noun):
@@ -178,7 +179,7 @@ class StepFolder:
         return manifest is not None and manifest.identity == identity.digest()
 
     def begin(self, identity: Identity) -> int:
-        """Make the folder ready for `identity` and return the number of this attempt; what another identity left goes."""
+        """Make the folder ready for `identity` and return this attempt's number; what another identity left goes."""
         attempt = 1
         if self.identity() == identity and self.manifest() is None:
             attempt = int(read_json(self.path / "config.json")["attempts"]) + 1

@@ -91,7 +91,9 @@ class ChatFormat:
         for message in messages:
             for token in self._control_tokens:
                 if token in message.content:
-                    raise UserError(f"a {message.role} message holds the control token {token}; take it out of the text")
+                    raise UserError(
+                        f"a {message.role} message holds the control token {token}; take it out of the text"
+                    )
         try:
             text = self.tokenizer.apply_chat_template(
                 [message.model_dump() for message in messages], tokenize=False, add_generation_prompt=generation_prompt

@@ -9,7 +9,7 @@ from favonius.types import Noun
 
 
 class LikelihoodJudge(Noun):
-    """Score = the judge model's mean log-prob per token of the answer (and its end, if it ended) under its own template.
+    """Score = the judge's mean log-prob per token of the answer (and its end, if it ended) under its own template.
 
     For judges too small to follow a rubric. Blind to truth; fond of what is predictable, so answers with flaws
     (loops, leaked markers) must be kept from winning by the stage that uses the scores.

@@ -4,7 +4,8 @@ A model loaded with `attn_implementation="favonius"` hands every layer's queries
 its forward was called with. `TreePlan` (here) lets each branch see its prefix and itself; the decoder's plan
 (engines.decoder) keeps keys and values for generation. No mask over the whole row is ever built.
 
-Legend: B batch (1), H query heads, G key/value heads, T tokens of the row, Q queries and K keys of a segment, D head dim.
+Legend: B batch (1), H query heads, G key/value heads, T tokens of the row, Q queries and K keys of a segment,
+D head dimension.
 """
 
 from __future__ import annotations
@@ -29,10 +30,16 @@ class AttentionPlan(Protocol):
     """Who may attend to whom, for one forward."""
 
     def attend(
-        self, layer: int, q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, scale: float, window: int | None,
+        self,
+        layer: int,
+        q_BHTD: Tensor,
+        k_BGTD: Tensor,
+        v_BGTD: Tensor,
+        scale: float,
+        window: int | None,
         softcap: float | None,
     ) -> Tensor:
-        """Return [B, T, H, D]. `window` counts the token itself, as in transformers; positions are already in q and k."""
+        """Return [B, T, H, D]. `window` counts the token itself, as in transformers; q and k are already rotated."""
         ...  # fmt: skip
 
 

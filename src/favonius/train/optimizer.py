@@ -1,0 +1,97 @@
+"""fp32 master weights, the optimizer over them, and the learning rate of every step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from favonius.errors import UserError
+from favonius.train.config import TrainConfig
+
+
+class MasterWeights:
+    """fp32 copies of the trained parameters. The model's own parameters are the compute copy.
+
+    Gradients are moved to the masters as each is made, added up in fp32 and freed, so the compute copy's gradients
+    never exist all at once. Where the model computes in fp32 the masters are its parameters.
+    """
+
+    def __init__(self, model: nn.Module, freeze: Sequence[str]) -> None:
+        named = dict(model.named_parameters())
+        for pattern in freeze:
+            if not any(pattern in name for name in named):
+                raise UserError(
+                    f"freeze: no parameter's name contains {pattern!r}; names look like {next(iter(named))}"
+                )
+        for name, parameter in named.items():
+            parameter.requires_grad_(not any(pattern in name for pattern in freeze))
+        self.computes = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
+        if not self.computes:
+            raise UserError("freeze: every parameter is frozen, so there is nothing to train")
+        self.masters = {
+            name: parameter if parameter.dtype == torch.float32 else parameter.detach().float()
+            for name, parameter in self.computes.items()
+        }
+        for name, parameter in self.computes.items():
+            if self.masters[name] is not parameter:
+                parameter.register_post_accumulate_grad_hook(self._mover(name))
+
+    def _mover(self, name: str):  # type: ignore[no-untyped-def]
+        def move(parameter: Tensor) -> None:
+            master = self.masters[name]
+            assert parameter.grad is not None
+            if master.grad is None:
+                master.grad = parameter.grad.float()
+            else:
+                master.grad += parameter.grad
+            parameter.grad = None
+
+        return move
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        return list(self.masters.values())
+
+    def count(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters)
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Bring the compute copy up to date with the masters."""
+        for name, parameter in self.computes.items():
+            if self.masters[name] is not parameter:
+                parameter.copy_(self.masters[name])
+
+
+def make_optimizer(config: TrainConfig, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    """AdamW with Zephyr's betas and eps, or RMSprop, which Zephyr's DPO really used (zephyr-spec §1.6)."""
+    match config.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(
+                parameters, lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=config.weight_decay,
+                fused=True,
+            )  # fmt: skip
+        case "rmsprop":
+            return torch.optim.RMSprop(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
+    """Rate of optimizer step `step` (1 … steps), as transformers' schedules: warm-up from 0, then down to 0.
+
+    Warm-up lasts ⌈warmup_share · steps⌉ steps; the first of them has rate 0.
+    """
+    warmup = math.ceil(config.warmup_share * steps)
+    index = step - 1
+    if index < warmup:
+        return config.learning_rate * index / max(1, warmup)
+    along = (index - warmup) / max(1, steps - warmup)
+    match config.schedule:
+        case "constant":
+            return config.learning_rate
+        case "linear":
+            return config.learning_rate * (1 - along)
+        case "cosine":
+            return config.learning_rate * 0.5 * (1 + math.cos(math.pi * along))
