@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from favonius.trees import head
 from favonius.trees.pack import pack, plan
-from favonius.trees.score import score, sequence_sums
+from favonius.trees.score import score, score_pack
 from favonius.trees.tree import TokenSequence, Tree
 from tests.tiny import FAMILIES, VOCABULARY, tiny_model
 
@@ -38,6 +38,15 @@ def plain_logps(model: torch.nn.Module, ids: tuple[int, ...], scored: tuple[bool
     wide = torch.promote_types(logits.dtype, torch.float32)
     logps = torch.log_softmax(logits[:-1].to(wide), -1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
     return logps[torch.tensor(scored[1:])]
+
+
+def sums_of(trees: list[Tree], budget: int) -> list[list[float]]:
+    """Summed log-probs of each tree's sequences, in packs of at most `budget` tokens."""
+    found: dict[int, list[float]] = {}
+    for members in plan(trees, budget):
+        chosen = [trees[index] for index in members]
+        found |= dict(zip(members, score_pack(MODEL, pack(chosen), chosen), strict=True))
+    return [found[index] for index in range(len(trees))]
 
 
 def batch_of(seed: int) -> list[Tree]:
@@ -106,13 +115,11 @@ def test_head_equals_log_softmax_kept_or_recomputed(keep: int, monkeypatch: pyte
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), order=st.permutations(range(4)), budget=st.integers(20, 120))
 def test_any_packing_and_order_gives_the_same_sums(seed: int, order: list[int], budget: int) -> None:
-    model = MODEL
     trees = batch_of(seed)
-    alone = [sequence_sums(model, [tree], 10_000)[0] for tree in trees]
-    together = sequence_sums(model, [trees[index] for index in order], budget)
-    for index, (sums, lengths) in zip(order, together, strict=True):
-        assert lengths == alone[index][1] == [s.scored_tokens for s in trees[index].sequences]
-        torch.testing.assert_close(torch.tensor(sums), torch.tensor(alone[index][0]), rtol=1e-9, atol=1e-9)
+    alone = [sums_of([tree], 10_000)[0] for tree in trees]
+    together = sums_of([trees[index] for index in order], budget)
+    for index, sums in zip(order, together, strict=True):
+        torch.testing.assert_close(torch.tensor(sums), torch.tensor(alone[index]), rtol=1e-9, atol=1e-9)
 
 
 MODEL = tiny_model("gemma3", torch.float64)
@@ -124,12 +131,11 @@ def test_no_token_attends_to_a_sibling_or_another_tree() -> None:
     first = trees[2].sequences[1]
     changed = TokenSequence((*first.ids[:-1], first.ids[-1] ^ 1), first.scored)
     others = Tree((trees[2].sequences[0], changed, *trees[2].sequences[2:]), trees[2].prefix)
-    before = sequence_sums(MODEL, trees, 10_000)
-    after = sequence_sums(MODEL, [trees[0], trees[1], others, trees[3]], 10_000)
-    assert before[2][0][1] != after[2][0][1]
-    flat = lambda results: list(itertools.chain.from_iterable(sums for sums, _ in results))  # noqa: E731
-    unchanged = [(a, b) for n, (a, b) in enumerate(zip(flat(before), flat(after), strict=True)) if n != 4]
-    assert all(a == b for a, b in unchanged)
+    before = list(itertools.chain.from_iterable(sums_of(trees, 10_000)))
+    after = list(itertools.chain.from_iterable(sums_of([trees[0], trees[1], others, trees[3]], 10_000)))
+    changed_index = 4
+    assert before[changed_index] != after[changed_index]
+    assert [n for n, (a, b) in enumerate(zip(before, after, strict=True)) if a != b] == [changed_index]
 
 
 @given(sizes=st.lists(st.integers(2, 60), min_size=1, max_size=40), budget=st.integers(10, 90))
@@ -156,7 +162,5 @@ def test_identical_sequences_and_strict_prefixes_are_scored() -> None:
     long = sequence([4, 5, 6, 7], [False, True, True, True])
     short = sequence([4, 5], [False, True])
     for tree in (Tree.of(long, long), Tree.of(long, short)):
-        [(sums, lengths)] = sequence_sums(MODEL, [tree], 100)
-        for one, total, length in zip(tree.sequences, sums, lengths, strict=True):
-            expected = sequence_sums(MODEL, [Tree.of(one)], 100)[0]
-            assert (total, length) == pytest.approx((expected[0][0], expected[1][0]), abs=1e-9)
+        [sums] = sums_of([tree], 100)
+        assert sums == pytest.approx([sums_of([Tree.of(one)], 100)[0][0] for one in tree.sequences], abs=1e-9)

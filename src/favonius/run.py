@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, GetCoreSchemaHandler
@@ -60,6 +60,9 @@ class FileRef(Reference):
 
 class StageConfig(Noun):
     """What every step's config has. A subclass fixes `stage` with a Literal and a default."""
+
+    version: ClassVar[int] = 1
+    """Raised when the stage makes something else of the same config and inputs. Here, so that it is read without torch."""
 
     stage: str
     ablation: bool = False

@@ -15,6 +15,8 @@ class LlamaCpp(Noun):
     kind: Literal["llamacpp"] = "llamacpp"
     slots: int = Field(default=8, ge=1)
     """Requests answered at once."""
+    context_tokens: int = Field(default=1024, ge=16)
+    """Longest prompt and answer together; memory is set aside for it in every slot."""
 
 
 class Transformers(Noun):
@@ -22,6 +24,7 @@ class Transformers(Noun):
 
     kind: Literal["transformers"] = "transformers"
     slots: int = Field(default=16, ge=1)
+    context_tokens: int = Field(default=1024, ge=16)
 
 
 EngineConfig = Annotated[LlamaCpp | Transformers, Field(discriminator="kind")]

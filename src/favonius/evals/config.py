@@ -25,6 +25,8 @@ class EvaluateConfig(StageConfig):
     pairs: StepRef
     """A pairs step; its test rows are used."""
     judge: JudgeConfig
+    teacher: ModelRef | None = None
+    """Whose answers were learned from; where it is the judge too, the results say so."""
     engine: EngineConfig = Transformers()
     sampling: Sampling = Sampling()
     samples: int = Field(default=2, ge=1)

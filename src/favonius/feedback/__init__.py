@@ -1,1 +1,1 @@
-"""Stages `answers`, `ratings` and `pairs`: what a pool of models says, what a judge thinks of it, and who beats whom."""
+"""Stages `answers`, `ratings` and `pairs`: what a pool of models says, what a judge thinks of it, who wins."""

@@ -11,7 +11,7 @@ from favonius.errors import UserError
 from favonius.judges.judge import Failure, Score, Verdict
 from favonius.models.load import load
 from favonius.run import ModelSource
-from favonius.trees.score import sequence_sums
+from favonius.trees.store import stored_sums
 from favonius.trees.tree import TokenSequence, Tree
 from favonius.types import Answer, Message
 
@@ -24,11 +24,12 @@ class Likelihood:
     def __init__(self, source: ModelSource, max_length: int) -> None:
         self.name = f"likelihood of {source.name}"
         self.max_length = max_length
+        self.weights = source.digest
         self.form = ChatFormat.load(source)
         self.model: PreTrainedModel = load(source)
 
     def rate(self, answers: Sequence[Answer], done: Callable[[int, int], None]) -> list[Verdict]:
-        """A verdict per answer, in order. `done` is told how many answers, of how many tokens, are finished."""
+        """A verdict per answer, in order. `done` is told how many prompts, of how many tokens, are finished."""
         verdicts: list[Verdict | None] = [None] * len(answers)
         groups: dict[str, list[int]] = {}
         sequences: dict[int, TokenSequence] = {}
@@ -36,18 +37,15 @@ class Likelihood:
             sequence = self._sequence(answer)
             if isinstance(sequence, Failure):
                 verdicts[index] = sequence
-                done(1, 0)
             else:
                 sequences[index] = sequence
                 groups.setdefault(answer.prompt_id, []).append(index)
         members = list(groups.values())
         trees = [Tree.of(*(sequences[index] for index in group)) for group in members]
-        # One tree per call to keep: a pack's rounding depends on what it holds, a tree's scores should not.
-        for group, tree in zip(members, trees, strict=True):
-            [(sums, lengths)] = sequence_sums(self.model, [tree], PACK_TOKENS)
-            for index, total, length in zip(group, sums, lengths, strict=True):
-                verdicts[index] = Score(total / length)
-            done(len(group), tree.run_tokens)
+        sums = stored_sums(self.model, self.weights, trees, PACK_TOKENS, done)
+        for group, tree, totals in zip(members, trees, sums.by_tree, strict=True):
+            for index, sequence, total in zip(group, tree.sequences, totals, strict=True):
+                verdicts[index] = Score(total / sequence.scored_tokens)
         return [verdict for verdict in verdicts if verdict is not None]
 
     def _sequence(self, answer: Answer) -> TokenSequence | Failure:

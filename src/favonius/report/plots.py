@@ -13,10 +13,10 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from favonius.report.gather import Row, Step
-from favonius.report.wording import decimal
+from favonius.report.wording import decimal, minus
 
 Ink = Literal["ink", "muted", "rule", "first", "second"]
 
@@ -31,7 +31,7 @@ STAND_IN: dict[Ink, str] = {
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "favonius",
-    "font.size": 8,
+    "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": STAND_IN["rule"],
@@ -50,7 +50,9 @@ STYLE = {
     "lines.solid_capstyle": "round",
     "lines.solid_joinstyle": "round",
 }
-INCHES = (3.4, 2.05)
+INCHES = (3.4, 2.3)
+ROUND = [1, 2, 2.5, 5, 10]
+"""Leading digits of distances between ticks."""
 LN2 = math.log(2)
 STEADY_FROM = 20
 """Fewer train rows than this are drawn as they are, without a running mean."""
@@ -67,7 +69,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """What one small chart shows: columns, and a dashed line at `level` that means `level_name`."""
+    """What one small chart shows: columns, and a dashed line at `level`, named where its height alone does not tell."""
 
     title: str
     unit: str
@@ -76,20 +78,24 @@ class Panel:
     level_name: str = ""
     from_zero: bool = False
     share: bool = False
+    tested: bool = True
+    """Whether the columns mean something on test rows."""
+    smooth: bool = True
+    """Whether the columns vary from batch to batch."""
 
 
 @dataclass(frozen=True)
 class Key:
     """One entry of a chart's key: a swatch of `kind` in `color`, and its name."""
 
-    kind: Literal["line", "dot", "dash"]
+    kind: Literal["line", "dash"]
     color: Ink
     name: str
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawn panel. `note` says in words where the test values began and ended."""
+    """A drawn panel. `note` says where its test values began and ended; with two lines, their keys do."""
 
     title: str
     unit: str
@@ -99,15 +105,15 @@ class Chart:
 
 
 PACE = (
-    Panel("Speed", "tokens/s", (Line("tokens_per_second"),), from_zero=True),
-    Panel("Learning rate", "", (Line("learning_rate"),), from_zero=True),
-    Panel("Gradient norm", "before clipping", (Line("grad_norm"),), from_zero=True),
+    Panel("Speed", "tokens/s", (Line("tokens_per_second"),), from_zero=True, tested=False),
+    Panel("Learning rate", "", (Line("learning_rate"),), from_zero=True, tested=False, smooth=False),
+    Panel("Gradient norm", "before clipping", (Line("grad_norm"),), from_zero=True, tested=False),
 )
 SFT_PANELS = (Panel("Loss", "nats per scored token", (Line("loss"),)), *PACE)
 DPO_PANELS = (
     Panel("Loss", "nats per pair", (Line("loss"),), level=LN2, level_name="ln 2 = 0.693, no preference"),
-    Panel("Accuracy", "% of pairs", (Line("accuracy"),), level=0.5, level_name="a coin", share=True),
-    Panel("Margin", "chosen − rejected reward", (Line("margin"),), level=0.0, level_name="0"),
+    Panel("Accuracy", "% of pairs", (Line("accuracy"),), level=0.5, level_name="chance", share=True),
+    Panel("Margin", "chosen − rejected reward", (Line("margin"),), level=0.0),
     Panel(
         "Log-probabilities",
         "nats per answer",
@@ -118,7 +124,6 @@ DPO_PANELS = (
         "β · log-ratio to the reference",
         (Line("chosen_rewards", "first", "chosen"), Line("rejected_rewards", "second", "rejected")),
         level=0.0,
-        level_name="0",
     ),
     *PACE,
 )
@@ -137,23 +142,24 @@ def charts(step: Step, prefix: str) -> list[Chart]:
 
 
 def _chart(prefix: str, panel: Panel, rows: Sequence[Row]) -> Chart | None:
-    keys: list[Key] = []
-    notes: list[str] = []
+    known = [line for line in panel.lines if any(_is_number(row.get(line.field)) for row in rows)]
+    if not known:
+        return None
+    notes = [_note(line, rows, panel) for line in known]
+    keys = [Key("line", line.color, note) for line, note in zip(known, notes, strict=True) if line.name]
     with rc_context(STYLE):
         figure = Figure(figsize=INCHES, layout="constrained")
         axes = figure.add_subplot()
-        for line in panel.lines:
-            keys += _draw(axes, line, rows, of_two=len(panel.lines) > 1)
-            notes += _note(line, rows, panel.share)
-        if not keys:
-            return None
+        for line in known:
+            _draw(axes, line, rows, panel)
         if panel.level is not None:
             axes.axhline(panel.level, color=STAND_IN["ink"], linewidth=0.8, linestyle=(0, (4, 3)), gid="level")
-            keys.append(Key("dash", "ink", panel.level_name))
+            if panel.level_name:
+                keys.append(Key("dash", "ink", panel.level_name))
         _epochs(axes, rows)
         _dress(axes, panel)
-        note = "; ".join(notes)
-        return Chart(panel.title, panel.unit, tuple(keys), note, _svg(figure, prefix, f"{panel.title}. {note}"))
+        svg = _svg(figure, prefix, f"{panel.title}. {', '.join(notes)}".strip())
+    return Chart(panel.title, panel.unit, tuple(keys), "" if known[0].name else notes[0], svg)
 
 
 def _points(rows: Sequence[Row], field: str, split: str) -> tuple[list[int], list[float]]:
@@ -166,41 +172,35 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def _draw(axes: Axes, line: Line, rows: Sequence[Row], of_two: bool) -> list[Key]:
-    """Draw one column's train line and test dots; return their keys."""
-    keys: list[Key] = []
+def _draw(axes: Axes, line: Line, rows: Sequence[Row], panel: Panel) -> None:
+    """One column's train line and, in its own colour where it shares the panel, its test dots."""
     steps, values = _points(rows, line.field, "train")
     color = STAND_IN[line.color]
-    if values:
-        means = running_mean(values)
-        axes.plot(steps, values, color=color, linewidth=0.7 if means else 1.4, alpha=0.35 if means else 1.0)
-        if means:
-            axes.plot(steps, means, color=color, linewidth=1.5)
-        keys.append(Key("line", line.color, f"{line.name} train".strip()))
-    steps, values = _points(rows, line.field, "test")
-    if values:
-        dot: Ink = line.color if of_two else "second"
-        axes.plot(steps, values, color=STAND_IN[dot], linewidth=0.8, marker="o", markersize=3.4, linestyle=(0, (1, 2)))
-        keys.append(Key("dot", dot, f"{line.name} test".strip()))
-    return keys
+    means = running_mean(values) if panel.smooth else []
+    axes.plot(steps, values, color=color, linewidth=0.7 if means else 1.5, alpha=0.35 if means else 1.0)
+    if means:
+        axes.plot(steps, means, color=color, linewidth=1.5)
+    if panel.tested:
+        steps, values = _points(rows, line.field, "test")
+        dots = color if line.name else STAND_IN["second"]
+        axes.plot(steps, values, color=dots, linewidth=0.8, marker="o", markersize=4, linestyle=(0, (1, 2)))
 
 
 def running_mean(values: Sequence[float]) -> list[float]:
-    """Mean of the last tenth of all steps (five at least, fewer at the start); empty where there are too few values."""
+    """Mean over a tenth of all steps (five at least) around each, less at both ends; empty where `values` are few."""
     if len(values) < STEADY_FROM:
         return []
-    width = max(5, len(values) // 10)
-    windows = (values[max(0, end - width) : end] for end in range(1, len(values) + 1))
+    reach = max(5, len(values) // 10) // 2
+    windows = (values[max(0, at - reach) : at + reach + 1] for at in range(len(values)))
     return [sum(window) / len(window) for window in windows]
 
 
-def _note(line: Line, rows: Sequence[Row], share: bool) -> list[str]:
-    _, values = _points(rows, line.field, "test")
-    if not values:
-        return []
-    ends = (values[0], values[-1]) if len(values) > 1 else (values[0],)
-    shown = " → ".join(f"{value:.1%}" if share else decimal(value) for value in ends)
-    return [f"{line.name} test {shown}".strip()]
+def _note(line: Line, rows: Sequence[Row], panel: Panel) -> str:
+    """First and last value on test rows, named."""
+    values = _points(rows, line.field, "test")[1] if panel.tested else []
+    ends = values if len(values) < 2 else (values[0], values[-1])
+    shown = " → ".join(f"{value:.0%}" if panel.share else decimal(value, 3) for value in ends)
+    return f"{line.name or 'test'} {shown}".strip() if shown else line.name
 
 
 def _epochs(axes: Axes, rows: Sequence[Row]) -> None:
@@ -214,16 +214,26 @@ def _epochs(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _dress(axes: Axes, panel: Panel) -> None:
-    axes.set_xlabel("optimizer step", color=STAND_IN["muted"], fontsize=7.5)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    """Limits, few round ticks with equally many decimals, and the name of the x axis."""
+    axes.set_xlabel("optimizer step", color=STAND_IN["muted"], fontsize=8.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=ROUND))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
     if panel.share:
         axes.set_ylim(0.0, 1.02)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-    else:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: decimal(value, 3)))
-    if panel.from_zero:
+    elif panel.from_zero:
         axes.set_ylim(bottom=0.0)
+    low, high = axes.get_ylim()
+    ticks = [float(tick) for tick in axes.get_yticks() if low <= tick <= high]
+    axes.set_yticks(ticks, labels=[f"{tick:.0%}" for tick in ticks] if panel.share else tick_labels(ticks))
+
+
+def tick_labels(ticks: Sequence[float]) -> list[str]:
+    """`[1.5, 2.0]` → `1.5`, `2.0`; numbers too small for that in e-notation."""
+    texts = [decimal(round(tick, 12), 3) for tick in ticks]
+    if any("e" in text for text in texts):
+        return texts
+    places = max((len(text.partition(".")[2]) for text in texts), default=0)
+    return [minus(f"{tick:,.{places}f}") for tick in ticks]
 
 
 def _svg(figure: Figure, prefix: str, label: str) -> Markup:

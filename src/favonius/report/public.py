@@ -41,7 +41,7 @@ class Public:
     def text(self, text: str) -> str:
         """Hide known folders inside `text`, keep only the last part of a `text` that is itself an absolute path."""
         for folder, name in self._folders:
-            text = folder.sub(lambda _, name=name: name, text)
+            text = folder.sub(name.replace("\\", r"\\"), text)
         text = SECRET_SHAPE.sub(HIDDEN, URL_LOGIN.sub("", text))
         bare = text.removeprefix("file://")
         if "\n" not in bare and (PurePosixPath(bare).is_absolute() or PureWindowsPath(bare).is_absolute()):
@@ -54,5 +54,5 @@ LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    """`text` as it can stand in a UTF-8 page: controls as their pictures (␛), lone surrogates as �."""
-    return LONE_SURROGATE.sub("\ufffd", text.translate(CONTROLS))
+    """`text` as it can stand in a UTF-8 page: controls as their pictures (␛), lone surrogates as �, CRLF as LF."""
+    return LONE_SURROGATE.sub("\ufffd", text.replace("\r\n", "\n").translate(CONTROLS))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from favonius.progress import clock
 from favonius.report.gather import Estimate
 
 NONE = "—"
@@ -16,6 +17,13 @@ DECIMALS = {"%": 1, "tokens": 0, "words": 0, "characters": 0, "nats/token": 3, "
 def count(number: int | float | None) -> str:
     """12345 → `12,345`."""
     return NONE if number is None else minus(f"{number:,.0f}")
+
+
+def duration(seconds: float | None) -> str:
+    """75 → `1m15s`; less than a second → `<1s`."""
+    if seconds is None:
+        return NONE
+    return "<1s" if 0 < seconds < 1 else clock(seconds)
 
 
 def decimal(number: float | None, digits: int = 4) -> str:
@@ -79,10 +87,9 @@ def minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def fold(text: str, limit: int = 900) -> tuple[str, str]:
+def fold(text: str, limit: int = 700) -> tuple[str, str]:
     """`text` cut in two at a blank near `limit` characters; the second part is empty where it all fits."""
     if len(text) <= limit * 1.15:
         return text, ""
-    cut = max(text.rfind(" ", limit - 80, limit), text.rfind("\n", limit - 80, limit))
-    cut = cut if cut > 0 else limit
+    cut = max(text.rfind(blank, limit - 80, limit) for blank in (" ", "\n")) + 1 or limit
     return text[:cut], text[cut:]

@@ -58,7 +58,7 @@ class MasterWeights:
     def count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters)
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def publish(self) -> None:
         """Bring the compute copy up to date with the masters."""
         for name, parameter in self.computes.items():

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from favonius.chat.format import ChatFormat
 from favonius.data.checks import Drops
@@ -15,11 +20,9 @@ from favonius.train.config import TrainConfig
 from favonius.train.loop import Trainer
 from favonius.train.losses import needs_reference
 from favonius.train.objectives import DPO, SFT
-from favonius.train.reference import reference_logps
 from favonius.train.rows import Row, dialogue_rows, pair_rows
+from favonius.trees.store import stored_sums
 from favonius.types import Dialogue, Pair
-
-VERSION = 1
 
 
 def run(config: TrainConfig, inputs: Inputs, out: Path, context: Context) -> None:
@@ -29,10 +32,7 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, context: Context) -> Non
     drops = Drops()
     rows = read_training_rows(config, inputs.folder(config.rows), form, drops)
     model = load(source, config.precision)
-    fresh = 0
-    reference = {}
-    if needs_reference(config.objective):
-        reference, fresh = reference_logps(model, source.digest, rows, config.pack_tokens, context.progress)
+    reference, computed = reference_logps(config, model, source.digest, rows, context)
     trainer = Trainer(model, rows, reference, config, out)
     trainer.run(context.progress)
     save(model, form.tokenizer, out / "model")
@@ -47,9 +47,20 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, context: Context) -> Non
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "trained_parameters": trainer.weights.count(),
             "precision": str(model.dtype).removeprefix("torch."),
-            "reference_forwards": fresh,
+            "reference_forwards": computed,
         },
     )
+
+
+def reference_logps(
+    config: TrainConfig, model: PreTrainedModel, weights: str, rows: Sequence[Row], context: Context
+) -> tuple[dict[str, Tensor], int]:
+    """Summed log-probs of every row's sequences before training, [S] by row id; and how many rows were not known."""
+    if not needs_reference(config.objective):
+        return {}, 0
+    with context.progress.bar("  reference log-probs", len(rows), "rows") as bar:
+        sums = stored_sums(model, weights, [row.tree for row in rows], config.pack_tokens, bar.advance)
+    return {row.id: torch.tensor(values) for row, values in zip(rows, sums.by_tree, strict=True)}, sums.computed
 
 
 def read_training_rows(config: TrainConfig, folder: Path, form: ChatFormat, drops: Drops) -> list[Row]:

@@ -30,7 +30,7 @@ def token_logps(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, softcap
     return _TokenLogps.apply(hidden_ND, weight_VD, targets_N, softcap)  # type: ignore[no-any-return]
 
 
-class _TokenLogps(torch.autograd.Function):
+class _TokenLogps(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, softcap: float | None) -> Tensor:
         wide = torch.promote_types(hidden_ND.dtype, torch.float32)

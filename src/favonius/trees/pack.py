@@ -50,7 +50,7 @@ class Pack:
 
     @property
     def tokens(self) -> int:
-        return self.ids_T.numel()
+        return int(self.ids_T.numel())
 
 
 def pack(trees: Sequence[Tree]) -> Pack:

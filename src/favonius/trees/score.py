@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from favonius.errors import UserError
 from favonius.trees.attention import NAME, TreePlan
 from favonius.trees.head import token_logps
-from favonius.trees.pack import Pack, pack, plan
+from favonius.trees.pack import Pack
 from favonius.trees.tree import Tree
 
 
@@ -69,31 +69,13 @@ def head_weight(model: PreTrainedModel) -> Tensor:
     return head.weight  # type: ignore[no-any-return]
 
 
-def score_all(
-    model: PreTrainedModel, trees: Sequence[Tree], pack_tokens: int, done: Callable[[int], None] = lambda tokens: None
-) -> Iterator[tuple[list[int], Logps]]:
-    """Score many trees without gradients: yields the indices of a pack's trees and their log-probs.
-
-    `done` is told the run tokens of each finished pack.
-    """
-    for members in plan(trees, pack_tokens):
-        batch = pack([trees[index] for index in members])
-        with torch.no_grad():
-            logps = score(model, batch)
-        done(batch.tokens)
-        yield members, logps
-
-
-def sequence_sums(
-    model: PreTrainedModel, trees: Sequence[Tree], pack_tokens: int, done: Callable[[int], None] = lambda tokens: None
-) -> list[tuple[list[float], list[int]]]:
-    """For each tree: the summed log-prob of each of its sequences, and how many tokens were scored in each."""
-    results: dict[int, tuple[list[float], list[int]]] = {}
-    for members, logps in score_all(model, trees, pack_tokens, done):
-        sums, lengths = logps.sums().tolist(), logps.lengths().tolist()
-        first = 0
-        for index in members:
-            last = first + len(trees[index].sequences)
-            results[index] = (sums[first:last], lengths[first:last])
-            first = last
-    return [results[index] for index in range(len(trees))]
+def score_pack(model: PreTrainedModel, batch: Pack, trees: Sequence[Tree]) -> list[list[float]]:
+    """Without gradients: for each tree of a pack, the summed log-prob of each of its sequences."""
+    with torch.no_grad():
+        sums = score(model, batch).sums().tolist()
+    first = 0
+    by_tree = []
+    for tree in trees:
+        by_tree.append(sums[first : first + len(tree.sequences)])
+        first += len(tree.sequences)
+    return by_tree

@@ -1,0 +1,104 @@
+"""The command `favonius`: its table of commands, its exit codes, its errors as sentences.
+
+This module is all that `favonius --help` imports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from favonius import __doc__ as summary
+from favonius import __version__
+from favonius.errors import FavoniusError
+
+STOPPED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns its exit code: 0, 2 (a mistake of the user), 1 (any other failure), 130 (stopped)."""
+    options = parser().parse_args(arguments)
+    # So that a job scheduler's polite stop releases what Ctrl-C releases.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        from favonius.cli import commands
+
+        commands.dispatch(options)
+    except FavoniusError as error:
+        if options.debug:
+            traceback.print_exc()
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if options.debug:
+            traceback.print_exc()
+        print("\nstopped; run the same command again to go on", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:
+        # Whoever read our output has left; Python must not complain about it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception:
+        traceback.print_exc()
+        print(
+            "error: this is a fault of favonius, not of yours; finished steps are safe, and the same command goes on "
+            "after them",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="favonius", description=summary, allow_abbrev=False)
+    top.add_argument("--version", action="version", version=f"favonius {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of errors")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
+
+    run = command("run", "Run a recipe, or go on with a run that was stopped.")
+    _add_recipe(run)
+    run.add_argument("--out", type=Path, metavar="DIR", help="the run folder (default: runs/<the recipe's name>)")
+    run.add_argument("--until", metavar="STEP", help="the last step to run")
+    _add_recipe(command("check", "Check a recipe and print its plan; downloads nothing, runs nothing."))
+    command("schema", "Print the JSON Schema of recipes, for editors.")
+    _add_run(command("status", "Tell where each step of a run stands, and why."))
+    _add_run(command("report", "Write the page of a run again and print its path."))
+    chat = command("chat", "Talk to a model that a run has trained.")
+    _add_run(chat)
+    _add_sampling(chat)
+    return top
+
+
+def _add_recipe(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe file, such as recipes/quickstart.yaml")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="PATH=VALUE",
+        help="replace a value of the recipe, such as steps.dsft.epochs=2; may be given several times",
+    )
+    command.add_argument("--with-ablations", action="store_true", help="run the steps marked `ablation: true` too")
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", type=Path, metavar="RUN", help="a run folder, such as runs/quickstart")
+
+
+def _add_sampling(chat: argparse.ArgumentParser) -> None:
+    chat.add_argument("--step", help="the train step whose model speaks (default: the last that is no ablation)")
+    chat.add_argument("--temperature", type=float, help="0 is greedy")
+    chat.add_argument("--top-p", type=float, metavar="P", help="draw among the likeliest tokens of this total")
+    chat.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
+    chat.add_argument("--seed", type=int, help="fixes the draws")

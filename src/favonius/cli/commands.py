@@ -1,0 +1,100 @@
+"""What each command does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from favonius.cli import tables
+from favonius.errors import UserError
+from favonius.pipeline.estimate import estimate
+from favonius.pipeline.failures import machine_failures
+from favonius.pipeline.plan import plan
+from favonius.pipeline.saved import current_recipe, known_digests, read_origin, saved_recipe
+from favonius.progress import Progress
+from favonius.recipe import Recipe, load_recipe
+from favonius.recipe.model import json_schema
+from favonius.recipe.problems import choice
+from favonius.run import StepFolder
+from favonius.train.config import TrainConfig
+from favonius.types import Sampling
+
+
+def dispatch(options: argparse.Namespace) -> None:
+    match options.command:
+        case "run":
+            run(options.recipe, options.out, options.overrides, options.with_ablations, options.until)
+        case "check":
+            check(options.recipe, options.overrides, options.with_ablations)
+        case "schema":
+            print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+        case "status":
+            status(options.run)
+        case "report":
+            report(options.run)
+        case "chat":
+            asked = {name: getattr(options, name, None) for name in Sampling.model_fields}
+            chat(options.run, options.step, {name: value for name, value in asked.items() if value is not None})
+
+
+def run(path: Path, out: Path | None, overrides: list[str], with_ablations: bool, until: str | None) -> None:
+    from favonius.pipeline.work import run_recipe
+
+    recipe = load_recipe(path, overrides, with_ablations=True)
+    folder = out if out is not None else Path("runs") / recipe.name
+    page = run_recipe(recipe, path, folder, Progress(), overrides=overrides, with_ablations=with_ablations, until=until)
+    print(f"report: {page}")
+    if finished(folder, recipe):
+        print(f"talk to the model: favonius chat {folder}")
+
+
+def check(path: Path, overrides: list[str], with_ablations: bool) -> None:
+    recipe = load_recipe(path, overrides, with_ablations)
+    print(tables.checked(path, recipe, estimate(recipe, path.parent)))
+
+
+def status(folder: Path) -> None:
+    recipe = current_recipe(folder)
+    base = read_origin(folder).recipe.parent
+    print(tables.status(plan(recipe, folder, base, known_digests(folder, recipe))))
+
+
+def report(folder: Path) -> None:
+    from favonius.report.page import write
+
+    with machine_failures(folder):
+        print(write(folder))
+
+
+def chat(folder: Path, step: str | None, given: dict[str, float | int]) -> None:
+    from favonius.serve.terminal import chat as talk
+
+    try:
+        sampling = Sampling.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-")
+        raise UserError(f"--{name} {first['input']}: {first['msg'].lower()}") from None
+    talk(folder, speaker(folder, saved_recipe(folder), step), sampling)
+
+
+def speaker(folder: Path, recipe: Recipe, step: str | None) -> str:
+    """The train step whose model speaks: `step`, or the last that is no ablation. UserError: it is not finished."""
+    trained = [name for name, config in recipe.steps.items() if isinstance(config, TrainConfig)]
+    if step is not None and step not in trained:
+        raise UserError(f"--step {step}: the run has no such train step{choice(step, trained)}")
+    ready = finished(folder, recipe)
+    if step is None and ready:
+        return ready[-1]
+    if step is None or StepFolder(folder / step).manifest() is None:
+        raise UserError(f"{folder}: {step or 'the training'} is not finished yet; run the recipe first")
+    return step
+
+
+def finished(folder: Path, recipe: Recipe) -> list[str]:
+    """Train steps that are done and no ablations, in order."""
+    trained = [name for name, config in recipe.steps.items() if isinstance(config, TrainConfig) and not config.ablation]
+    return [name for name in trained if StepFolder(folder / name).manifest() is not None]

@@ -1,0 +1,174 @@
+"""What can be seen to be wrong with an answer without reading it, and a count of what was left out and why."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+MARKERS = (
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<|endoftext|>",
+    "[INST]",
+    "[/INST]",
+    "### Instruction",
+    "### Response:",
+    "### Human",
+    "### Assistant",
+)
+"""Text that only a chat template writes."""
+
+UNIT_WORDS = 4
+"""Lines and sentences of fewer words may repeat as they like."""
+UNIT_REPEATS = 3
+"""A loop: one line or sentence so many times in a row, ..."""
+UNIT_SHARE = 0.4
+"""... or as often anywhere, making up this share of all words (a refrain is about a quarter of its poem)."""
+TAIL_REPEATS = 4
+"""A loop: the text ends in so many copies of one piece, ..."""
+TAIL_CHARACTERS = 40
+"""... that together are at least this long."""
+TAIL_WINDOW = 4000
+"""Characters from the end in which the tail is looked for."""
+GRAM_WORDS = 4
+GRAM_SHARE = 0.4
+"""A loop: less than this share of all runs of GRAM_WORDS words is different (prose: above 0.9, lists and code: 0.6)."""
+GRAM_TEXT_WORDS = 40
+"""Texts shorter than this are not judged by their runs of words."""
+
+_TURN_LABEL = re.compile(r"^[ \t>*#]*(?:User|Assistant|Human|USER|ASSISTANT|HUMAN)\**:", re.MULTILINE)
+# Scripts written without spaces: every character counts as a word.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+")
+_UNIT_END = re.compile(r"\n|(?<=[.!?;:])\s+|(?<=[。！？；])")
+
+
+def flaws(text: str, finished: bool, markers: Sequence[str] = MARKERS) -> tuple[str, ...]:
+    """Names of what is wrong, in this order: empty, unfinished, loop, leak.
+
+    empty: nothing but white space; unfinished: not `finished`; loop: the text repeats itself (see the constants);
+    leak: it holds one of `markers`, or a line that opens like another turn (`User:`).
+    """
+    found = {
+        "empty": not text.strip(),
+        "unfinished": not finished,
+        "loop": loops(text),
+        "leak": leaks(text, markers),
+    }
+    return tuple(name for name, is_so in found.items() if is_so)
+
+
+def leaks(text: str, markers: Sequence[str] = MARKERS) -> bool:
+    return any(_holds(text, marker) for marker in markers) or _TURN_LABEL.search(text) is not None
+
+
+def _holds(text: str, marker: str) -> bool:
+    """A marker that ends in a letter must end there: "### Instructions" is a heading like any other."""
+    end = r"(?!\w)" if marker[-1:].isalpha() else ""
+    return bool(marker) and re.search(re.escape(marker) + end, text) is not None
+
+
+def loops(text: str) -> bool:
+    return _unit_loops(text) or _tail_loops(text) or _gram_loops(text)
+
+
+def _unit_loops(text: str) -> bool:
+    units = list(_units(text))
+    runs = (len(list(run)) for unit, run in groupby(units) if _counts(unit))
+    if max(runs, default=0) >= UNIT_REPEATS:
+        return True
+    total = sum(len(unit) for unit in units)
+    repeated = Counter(unit for unit in units if _counts(unit))
+    return any(times >= UNIT_REPEATS and times * len(unit) >= UNIT_SHARE * total for unit, times in repeated.items())
+
+
+def _units(text: str) -> Iterator[tuple[str, ...]]:
+    """Lines and sentences as words, without case and punctuation; bare numbers between them (`1.`) are left out."""
+    for piece in _UNIT_END.split(text):
+        words = _words(piece)
+        if any(map(_has_letter, words)):
+            yield words
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(text.lower()))
+
+
+def _counts(unit: tuple[str, ...]) -> bool:
+    """Rows of numbers are no sentences."""
+    return sum(map(_has_letter, unit)) >= UNIT_WORDS
+
+
+def _has_letter(text: str) -> bool:
+    return any(map(str.isalpha, text))
+
+
+def _tail_loops(text: str) -> bool:
+    """Whether the text ends in copies of one piece; the last copy may be cut off at either end.
+
+    Read backwards the text begins with them; the Z function gives, for each length of piece, how far they go.
+    """
+    backwards = text.rstrip()[: -TAIL_WINDOW - 1 : -1]
+    for length, matched in enumerate(_z_function(backwards)):
+        if not length:
+            continue
+        whole = length + matched
+        if whole >= max(TAIL_REPEATS * length, TAIL_CHARACTERS) and _has_letter(backwards[:length]):
+            return True
+    return False
+
+
+def _z_function(text: str) -> list[int]:
+    """At each index, how many characters from there on equal the beginning of `text` (Gusfield 1997, §1.4)."""
+    lengths = [0] * len(text)
+    left = right = 0
+    for index in range(1, len(text)):
+        length = min(right - index, lengths[index - left]) if index < right else 0
+        while index + length < len(text) and text[length] == text[index + length]:
+            length += 1
+        if index + length > right:
+            left, right = index, index + length
+        lengths[index] = length
+    return lengths
+
+
+def _gram_loops(text: str) -> bool:
+    words = _words(text)
+    if len(words) < GRAM_TEXT_WORDS:
+        return False
+    grams = [words[start : start + GRAM_WORDS] for start in range(len(words) - GRAM_WORDS + 1)]
+    return len(set(grams)) < GRAM_SHARE * len(grams)
+
+
+SAMPLES = 3
+SAMPLE_CHARACTERS = 200
+
+
+@dataclass
+class Drops:
+    """What a stage left out: counts by cause, and a few samples of each for people to look at."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, cause: str, sample: str) -> None:
+        self.counts[cause] += 1
+        kept = self.samples.setdefault(cause, [])
+        if len(kept) < SAMPLES:
+            kept.append(sample if len(sample) <= SAMPLE_CHARACTERS else sample[: SAMPLE_CHARACTERS - 1] + "…")
+
+    def record(self) -> dict[str, Any]:
+        """For stats.json, beside the stage's own `kept`."""
+        return {"dropped": dict(self.counts), "samples": dict(self.samples)}

@@ -1,0 +1,143 @@
+"""Rows on disk: JSON lines (plain or gzipped) in and out, Parquet in."""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import json
+import typing
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from favonius.errors import UserError
+from favonius.files import replacing
+from favonius.types import Noun
+
+N = TypeVar("N", bound=Noun)
+
+SHOWN_CHARACTERS = 60
+LINE_BREAKERS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
+"""Line ends to some programs, and left as they are by JSON: escaped, or a row would be two lines to them."""
+
+
+def read_rows(path: Path, kind: type[N]) -> list[N]:
+    """All rows of `path`; see `iterate_rows`."""
+    return list(iterate_rows(path, kind))
+
+
+def iterate_rows(path: Path, kind: type[N]) -> Iterator[N]:
+    """Rows of a `.parquet`, `.jsonl.gz` or JSON-lines file, each checked against `kind`; blank lines are skipped.
+
+    UserError naming file, line, field, what was found and what is allowed, at the first row that is not a `kind`.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    if path.suffix == ".parquet":
+        yield from _parquet_rows(path, kind)
+        return
+    for number, line in _lines(path):
+        try:
+            yield kind.model_validate_json(line)
+        except ValidationError as error:
+            raise UserError(f"{path}, line {number}: {explain(error, kind)}") from None
+
+
+def write_rows(path: Path, rows: Iterable[Noun]) -> None:
+    """JSON lines, one row each, at `path`: all of them or, if anything fails, none. ValueError on NaN."""
+    if path.suffix != ".jsonl":
+        raise ValueError(f"{path}: rows are written as .jsonl")
+    with replacing(path) as temporary:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            for row in rows:
+                text = json.dumps(row.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
+                file.write(text.translate(LINE_BREAKERS) + "\n")
+
+
+def explain(error: ValidationError, kind: type[Noun]) -> str:
+    """The first thing that is wrong with a row, as the end of a sentence."""
+    first, *others = error.errors()
+    more = f" (and {len(others)} more)" if others else ""
+    return _explain_one(first, kind) + more
+
+
+def _explain_one(found: ErrorDetails, kind: type[Noun]) -> str:
+    where, shown = _place(found["loc"]), _shown(found["input"])
+    match found["type"]:
+        case "json_invalid":
+            return f"this is not a whole JSON value ({found['ctx']['error']}): put one object on each line"
+        case "model_type":
+            return f"{where or 'the row'} is {shown}, not an object: put one object on each line"
+        case "missing":
+            return f"{where} is missing"
+        case "extra_forbidden":
+            allowed = _fields(kind, found["loc"][:-1])
+            near = difflib.get_close_matches(str(found["loc"][-1]), allowed, 1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            return f"{where} is no known key{hint} (known: {', '.join(allowed)})"
+        case "literal_error":
+            return f"{where} is {shown}, allowed are {found['ctx']['expected']}"
+        case "too_short":
+            context = found["ctx"]
+            return f"{where} holds {context['actual_length']}, at least {context['min_length']} are needed"
+        case _:
+            return f"{where} is {shown}: {found['msg'][:1].lower()}{found['msg'][1:]}"
+
+
+def _place(location: Sequence[int | str]) -> str:
+    """("messages", 2, "role") → messages[2].role"""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def _fields(kind: type[Noun], location: Sequence[int | str]) -> list[str]:
+    """Names of the fields of the noun at `location` inside a `kind`."""
+    for part in location:
+        if isinstance(part, str):
+            kind = _noun(kind.model_fields[part].annotation) or kind
+    return list(kind.model_fields)
+
+
+def _noun(annotation: Any) -> type[Noun] | None:
+    """The noun in an annotation such as tuple[Message, ...]."""
+    if isinstance(annotation, type) and issubclass(annotation, Noun):
+        return annotation
+    return next((noun for part in typing.get_args(annotation) if (noun := _noun(part))), None)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines with something on them. Only a line feed ends one: U+2028 and its like are text."""
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                if bare := line.removeprefix(b"\xef\xbb\xbf").strip():
+                    yield number, bare
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path}, after line {number}: the gzip file is damaged or cut off ({error})") from error
+
+
+def _parquet_rows(path: Path, kind: type[N]) -> Iterator[N]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(f"{path}: Parquet needs pyarrow; run pip install 'favonius[parquet]'") from error
+    try:
+        table = pyarrow.parquet.ParquetFile(path)
+    except pyarrow.ArrowInvalid as error:
+        raise UserError(f"{path} is not a whole Parquet file ({error})") from error
+    rows = (row for batch in table.iter_batches() for row in batch.to_pylist())
+    for number, row in enumerate(rows, start=1):
+        try:
+            yield kind.model_validate(row)
+        except ValidationError as error:
+            raise UserError(f"{path}, row {number}: {explain(error, kind)}") from None

@@ -1,0 +1,119 @@
+"""Stage `dialogues`: the teacher answers the seeds, asks on in the user's place, and answers again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from favonius.data.checks import Drops, flaws
+from favonius.data.rows import read_rows, write_rows
+from favonius.dialogues.config import DialoguesConfig
+from favonius.dialogues.prompts import FOLLOW_UP_TOKENS, clean_question, follow_up_request
+from favonius.engines.ask import Failure
+from favonius.engines.interview import Interview, interview
+from favonius.errors import FavoniusError, UserError
+from favonius.files import write_json
+from favonius.run import Context, Inputs
+from favonius.types import Completion, Dialogue, Message, Messages, SeedPrompt, Split, digest
+
+Conversations = Mapping[str, Messages]
+
+
+def run(config: DialoguesConfig, inputs: Inputs, out: Path, context: Context) -> None:
+    """Writes dialogues.jsonl (both splits) and stats.json."""
+    seeds = read_seeds(config, inputs.file(config.seeds))
+    drops = Drops()
+    openings = {seed.id: (Message(role="user", content=seed.prompt),) for seed in seeds}
+    with interview(config.engine, inputs.model(config.teacher), context) as teacher:
+        answered = _answer(config, teacher, openings, "  first answers", drops)
+        going_on = {name: talk for name, talk in answered.items() if _goes_on(config, name)}
+        asked = _ask_on(config, teacher, going_on, drops)
+        answered |= _answer(config, teacher, asked, "  second answers", drops)
+    dialogues = [
+        Dialogue(id=seed.id, split=split_of(seed.id, config.test_share), messages=answered[seed.id])
+        for seed in seeds
+        if seed.id in answered
+    ]
+    if {dialogue.split for dialogue in dialogues} != {"train", "test"}:
+        causes = ", ".join(f"{count} {cause}" for cause, count in drops.counts.items())
+        raise FavoniusError(f"{out.name}: too few of the teacher's answers can be used ({causes}); check its `system`")
+    write_rows(out / "dialogues.jsonl", dialogues)
+    write_json(
+        out / "stats.json",
+        {
+            "kept": len(dialogues),
+            **drops.record(),
+            "tokens": teacher.tokens,
+            "seeds": len(seeds),
+            "held out": sum(dialogue.split == "test" for dialogue in dialogues),
+            "with a second turn": sum(len(dialogue.messages) > 2 for dialogue in dialogues),
+        },
+    )
+
+
+def read_seeds(config: DialoguesConfig, path: Path) -> list[SeedPrompt]:
+    """The seed rows. UserError where an id is used twice or one split would be empty."""
+    seeds = read_rows(path, SeedPrompt)[: config.limit]
+    ids = [seed.id for seed in seeds]
+    if len(set(ids)) < len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise UserError(f"{path}: the id {twice} is used twice; ids must differ")
+    if {split_of(name, config.test_share) for name in ids} != {"train", "test"}:
+        raise UserError(f"{path}: {len(ids)} seeds leave one split empty; give more seeds or change test_share")
+    return seeds
+
+
+def split_of(name: str, test_share: float) -> Split:
+    """A row's side is a function of its id alone, so that adding rows moves none across."""
+    return "test" if _fraction("split", name) < test_share else "train"
+
+
+def _goes_on(config: DialoguesConfig, name: str) -> bool:
+    return _fraction("second turn", name) < config.second_turn_share
+
+
+def _fraction(purpose: str, name: str) -> float:
+    """A number in [0, 1) that depends on the two strings only."""
+    return int(digest([purpose, name])[:12], 16) / 16**12
+
+
+def _answer(
+    config: DialoguesConfig, teacher: Interview, talks: Conversations, label: str, drops: Drops
+) -> dict[str, Messages]:
+    """Each conversation with the teacher's answer; those whose answer has a flaw are left out and counted."""
+    system = () if config.system is None else (Message(role="system", content=config.system),)
+    replies = teacher.ask({name: (*system, *talk) for name, talk in talks.items()}, config.sampling, label)
+    answered: dict[str, Messages] = {}
+    for name, reply in replies.items():
+        text = _usable(name, reply, drops)
+        if text is not None:
+            answered[name] = (*talks[name], Message(role="assistant", content=text))
+    return answered
+
+
+def _usable(name: str, reply: Completion | Failure, drops: Drops) -> str | None:
+    if isinstance(reply, Failure):
+        drops.add(f"teacher failed: {reply.cause}", name)
+        return None
+    text = reply.text.strip()
+    found = flaws(text, finished=reply.finish == "stop")
+    if found:
+        drops.add(f"answer {found[0]}", f"{name}: {text}")
+        return None
+    return text
+
+
+def _ask_on(config: DialoguesConfig, teacher: Interview, talks: Conversations, drops: Drops) -> dict[str, Messages]:
+    """Each conversation with the user's next question. One without a usable question keeps its first turn."""
+    sampling = config.sampling.model_copy(update={"max_tokens": FOLLOW_UP_TOKENS})
+    requests = {name: follow_up_request(talk) for name, talk in talks.items()}
+    replies = teacher.ask(requests, sampling, "  follow-up questions")
+    asked: dict[str, Messages] = {}
+    for name, reply in replies.items():
+        question = None if isinstance(reply, Failure) else clean_question(reply.text)
+        if question is None:
+            said = reply.cause if isinstance(reply, Failure) else reply.text
+            drops.add("no usable follow-up question (first turn kept)", f"{name}: {said}")
+        else:
+            asked[name] = (*talks[name], Message(role="user", content=question))
+    return asked

@@ -1,0 +1,39 @@
+"""Numbers with their uncertainty. Prompts are what is resampled: two answers to one prompt are not independent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+RESAMPLES = 4000
+
+
+class Estimate(NamedTuple):
+    """A value with its 95 % interval, and how many units it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:
+    """Σ numerators / Σ denominators over units, with a percentile bootstrap over units; None where there is nothing.
+
+    A share of answers is (hits, answers) per prompt; a mean per token is (sum, tokens) per dialogue.
+    """
+    above, below = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
+    if below.sum() <= 0:
+        return None
+    draws = np.random.default_rng(0).integers(0, len(above), (RESAMPLES, len(above)))
+    totals = below[draws].sum(1)
+    values = above[draws].sum(1)[totals > 0] / totals[totals > 0]
+    low, high = np.quantile(values, (0.025, 0.975))
+    return Estimate(float(above.sum() / below.sum()), float(low), float(high), len(above))
+
+
+def mean(values: Sequence[float]) -> Estimate | None:
+    """Mean over units."""
+    return ratio(values, [1.0] * len(values))

@@ -1,0 +1,129 @@
+"""`python -m favonius.models.dequantise file.gguf folder`: the process that `models.gguf.convert` starts.
+
+Exit code 2 and a sentence on stdout: the file is at fault. 1 and a sentence, or a traceback on stderr: anything else.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+
+from favonius.errors import FavoniusError, UserError
+from favonius.models.load import save
+
+MALFORMED = (ValueError, IndexError, KeyError, OverflowError, MemoryError)
+"""What readers of binary files raise on bytes that are not what they should be."""
+
+
+def dequantise(file: Path, folder: Path) -> None:
+    """Write GGUF `file` as safetensors, config and tokenizer to `folder`, which appears whole. Raises UserError."""
+    with tempfile.TemporaryDirectory() as alone:
+        # Files that lie beside the GGUF (a tokenizer_config.json, say) must have no part in what is made of it.
+        link = Path(alone) / "model.gguf"
+        link.symlink_to(file)
+        reader = _read(link, file.name)
+        architecture = _field(reader, "general.architecture")
+        try:
+            config = AutoConfig.from_pretrained(alone, gguf_file=link.name)
+            _refuse_unread_rope(reader, config, file.name, architecture)
+            tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file=link.name)
+            loaded, info = AutoModelForCausalLM.from_pretrained(
+                alone,
+                gguf_file=link.name,
+                config=config,
+                dtype=_dtype(reader),
+                quantization_config=GgufConfig(dequantize=True),
+                output_loading_info=True,
+            )
+        except (*MALFORMED, NotImplementedError) as error:
+            raise UserError(
+                f"{file.name}: transformers cannot load this GGUF of architecture {architecture} ({error}); use a "
+                "supported one, or the model's safetensors"
+            ) from error
+        _refuse_gaps(loaded, info, file.name, architecture)
+        save(_plain(loaded), tokenizer, folder)
+
+
+def _read(file: Path, name: str) -> gguf.GGUFReader:
+    try:
+        reader = gguf.GGUFReader(str(file))
+    except MALFORMED as error:
+        raise UserError(f"{name} is not a whole GGUF file ({error}); it may be cut off: fetch it again") from error
+    if "general.architecture" not in reader.fields:
+        raise UserError(f"{name} names no architecture, so it is not a language model in GGUF")
+    return reader
+
+
+def _field(reader: gguf.GGUFReader, name: str) -> Any:
+    field = reader.get_field(name)
+    return None if field is None else field.contents()
+
+
+def _dtype(reader: gguf.GGUFReader) -> torch.dtype:
+    exact = all(tensor.tensor_type == gguf.GGMLQuantizationType.F32 for tensor in reader.tensors)
+    return torch.float32 if exact else torch.bfloat16
+
+
+def _refuse_unread_rope(reader: gguf.GGUFReader, config: Any, name: str, architecture: str) -> None:
+    """Transformers ignores the rotary scaling of most GGUF files; such a model would load and be subtly wrong."""
+    scaling = _field(reader, f"{architecture}.rope.scaling.type")
+    factors = any("rope_freqs" in tensor.name or "rope_factors" in tensor.name for tensor in reader.tensors)
+    if (factors or scaling not in (None, "none")) and _rope_types(config) <= {"default"}:
+        raise UserError(
+            f"{name}: this {architecture} stretches its rotary positions ({scaling or 'by factors'}), which "
+            "transformers does not read from GGUF; use the model's safetensors"
+        )
+
+
+def _rope_types(config: Any) -> set[str]:
+    parameters = getattr(config, "rope_parameters", None) or {}
+    tables = [parameters, *(table for table in parameters.values() if isinstance(table, Mapping))]
+    return {str(table["rope_type"]) for table in tables if "rope_type" in table}
+
+
+def _refuse_gaps(model: PreTrainedModel, info: Mapping[str, Any], name: str, architecture: str) -> None:
+    """Transformers fills what is missing with random numbers and only warns."""
+    absent = sorted(str(key) for key in (*info["missing_keys"], *info["mismatched_keys"]))
+    if absent:
+        raise UserError(
+            f"{name}: {len(absent)} tensors of {architecture} are missing or misshapen ({absent[0]}, for one); "
+            "fetch the file again"
+        )
+    for key, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{name}: tensor {key} holds values that are not numbers; fetch the file again")
+
+
+def _plain(loaded: PreTrainedModel) -> PreTrainedModel:
+    """The same weights in a model that does not believe itself quantised; such a one cannot be saved."""
+    settings = {key: value for key, value in loaded.config.to_dict().items() if key != "quantization_config"}
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(type(loaded.config).from_dict(settings))
+    model.load_state_dict(loaded.state_dict(), assign=True)
+    model.tie_weights()
+    model.generation_config = loaded.generation_config
+    return model
+
+
+def main(arguments: list[str]) -> int:
+    # Reading the header of a large vocabulary takes seconds, and transformers does it three times more.
+    gguf.GGUFReader = functools.cache(gguf.GGUFReader)
+    file, folder = arguments
+    try:
+        dequantise(Path(file), Path(folder))
+    except FavoniusError as error:
+        print(error)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

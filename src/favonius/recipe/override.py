@@ -1,0 +1,39 @@
+"""`--set path=value` over a recipe file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from favonius.errors import UserError
+from favonius.recipe.document import Document, KeyPath, dotted, read_override
+from favonius.recipe.problems import choice
+
+NAMED = ("models", "steps")
+"""Mappings whose entries must be in the file: an override changes a step, it does not invent one."""
+
+
+def override(document: Document, text: str) -> Document:
+    """`document` with one value replaced or added. Raises UserError naming `--set` where the path leads nowhere."""
+    keys, change = read_override(text)
+    path: KeyPath = keys
+    _refuse_unknown_name(document, keys, text)
+    value = _replaced(document.value, keys, change.value, text, ())
+    places = {known: place for known, place in document.places.items() if known[: len(path)] != path}
+    places |= {path + known: place for known, place in change.places.items()}
+    return Document(value, places)
+
+
+def _refuse_unknown_name(document: Document, keys: tuple[str, ...], text: str) -> None:
+    named = document.value.get(keys[0]) if isinstance(document.value, dict) else None
+    if keys[0] in NAMED and len(keys) > 1 and isinstance(named, dict) and keys[1] not in named:
+        sentence = f"the recipe has no such {keys[0].removesuffix('s')}{choice(keys[1], named)}"
+        raise UserError(f"--set {text}: {dotted(keys[:2])}: {sentence}")
+
+
+def _replaced(old: Any, keys: tuple[str, ...], new: Any, text: str, above: KeyPath) -> Any:
+    if not keys:
+        return new
+    if not (old is None or isinstance(old, dict)):
+        raise UserError(f"--set {text}: {dotted(above)} holds {old!r} and no keys; set it as a whole")
+    old = old or {}
+    return old | {keys[0]: _replaced(old.get(keys[0]), keys[1:], new, text, (*above, keys[0]))}

@@ -1,0 +1,150 @@
+"""Whether the names in a recipe name something that is there, earlier, and of the right kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from favonius.engines.config import LlamaCpp
+from favonius.errors import UserError
+from favonius.evals.config import EvaluateConfig
+from favonius.models.spec import parse
+from favonius.recipe.document import KeyPath
+from favonius.recipe.model import AnyStage, Recipe
+from favonius.recipe.problems import Problem, choice
+from favonius.run import FileRef, ModelRef, Reference, StepRef
+from favonius.train.config import TrainConfig
+from favonius.train.objectives import SFT
+
+TAKEN = frozenset({"lock"})
+"""Names that the run folder uses itself."""
+
+
+def check_references(recipe: Recipe, folder: Path | None, left_out: Set[str] = frozenset()) -> list[Problem]:
+    """All problems, in the recipe's order.
+
+    Files are looked for under `folder`; None leaves them unchecked. `left_out` are the ablations that `recipe` lost.
+    """
+    problems = [] if folder is None else _model_problems(recipe, folder)
+    earlier: dict[str, AnyStage] = {}
+    for name, config in recipe.steps.items():
+        path: KeyPath = ("steps", name)
+        if name in recipe.models:
+            problems.append(Problem(path, "a model is called this too; rename the step"))
+        if name in TAKEN:
+            problems.append(Problem(path, "the run folder has a file of this name; rename the step"))
+        for place, reference in named_in(config, path):
+            if isinstance(reference, FileRef):
+                sentence = _file_problem(recipe, reference, folder)
+            elif reference in left_out:
+                sentence = f"{reference} runs only with --with-ablations; mark this step `ablation: true` too"
+            else:
+                sentence = _name_problem(recipe, earlier, config, str(place[-1]), reference)
+            if sentence is not None:
+                problems.append(Problem(place, sentence))
+        problems += _own_problems(recipe, config, path)
+        earlier[name] = config
+    return problems
+
+
+def _model_problems(recipe: Recipe, folder: Path) -> list[Problem]:
+    """Sources that stand for nothing, templates that are nowhere; nothing is fetched to find out."""
+    problems = []
+    for name, config in recipe.models.items():
+        try:
+            parse(config.source, folder)
+        except UserError as error:
+            problems.append(Problem(("models", name, "source"), str(error)))
+        if config.template not in ("own", "zephyr") and not (folder / Path(config.template).expanduser()).is_file():
+            sentence = f"{config.template} is neither own, nor zephyr, nor a Jinja file (paths start at {folder})"
+            problems.append(Problem(("models", name, "template"), sentence))
+    return problems
+
+
+def named_in(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Reference]]:
+    """Every reference in a config with its key path."""
+    if isinstance(value, Reference):
+        yield path, value
+    items: Any = ()
+    if isinstance(value, BaseModel):
+        items = [(name, getattr(value, name)) for name in type(value).model_fields]
+    elif isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    for key, item in items:
+        yield from named_in(item, (*path, key))
+
+
+def _name_problem(
+    recipe: Recipe, earlier: Mapping[str, AnyStage], config: AnyStage, field: str, reference: Reference
+) -> str | None:
+    """What is wrong with the name of a step or model."""
+    if isinstance(reference, StepRef):
+        wanted = _wanted_stage(config, field)
+        fitting = [name for name, step in earlier.items() if step.stage == wanted]
+        kind = f"{wanted} step"
+    else:
+        fitting = [*recipe.models, *(name for name, step in earlier.items() if isinstance(step, TrainConfig))]
+        kind = "model or train step"
+    if reference in fitting:
+        return None
+    if reference in earlier:
+        return f"{reference} is of stage {earlier[reference].stage}; name an earlier {kind}{choice(reference, fitting)}"
+    if reference in recipe.models:
+        return f"{reference} is a model; name an earlier {kind}{choice(reference, fitting)}"
+    if reference in recipe.steps:
+        return f"{reference} is not an earlier step; move it before this one"
+    return f"no earlier {kind} is called {reference}{choice(reference, fitting)}"
+
+
+def _wanted_stage(config: AnyStage, field: str) -> str:
+    """Fields are called like the stage they take, but for prompts and for what is trained on."""
+    if isinstance(config, TrainConfig):
+        return "dialogues" if isinstance(config.objective, SFT) else "pairs"
+    return "dialogues" if field == "prompts" else field
+
+
+def _file_problem(recipe: Recipe, reference: FileRef, folder: Path | None) -> str | None:
+    if reference in recipe.steps or reference in recipe.models:
+        return f"a step or model is called {reference} too; write ./{reference} for the file"
+    if folder is None or (folder / reference).is_file():
+        return None
+    near = folder / reference
+    beside = sorted(path.name for path in near.parent.iterdir() if path.is_file()) if near.parent.is_dir() else []
+    return f"no such file (paths start at {folder}){choice(near.name, beside) if beside else ''}"
+
+
+def _own_problems(recipe: Recipe, config: AnyStage, path: KeyPath) -> Iterator[Problem]:
+    if isinstance(config, EvaluateConfig) and config.baseline not in config.models:
+        sentence = f"no model of this step is labelled {config.baseline}{choice(config.baseline, config.models)}"
+        yield Problem((*path, "baseline"), sentence)
+    yield from _engine_problems(recipe, config, path)
+
+
+def _engine_problems(recipe: Recipe, value: Any, path: KeyPath) -> Iterator[Problem]:
+    """llama.cpp runs GGUF files only."""
+    if isinstance(value, BaseModel):
+        fields = {name: getattr(value, name) for name in type(value).model_fields}
+        if isinstance(fields.get("engine"), LlamaCpp):
+            for place, reference in _direct_models(fields, path):
+                source = recipe.models[reference].source if reference in recipe.models else ""
+                if not source.partition("#")[0].lower().endswith(".gguf"):
+                    sentence = f"{reference} is no .gguf file, which engine llamacpp needs; use engine transformers"
+                    yield Problem(place, sentence)
+        for name, item in fields.items():
+            yield from _engine_problems(recipe, item, (*path, name))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _engine_problems(recipe, item, (*path, key))
+
+
+def _direct_models(fields: Mapping[str, Any], path: KeyPath) -> Iterator[tuple[KeyPath, ModelRef]]:
+    """Models named by the fields beside an engine, singly or in a mapping."""
+    for name, value in fields.items():
+        for key, item in value.items() if isinstance(value, Mapping) else [(None, value)]:
+            if isinstance(item, ModelRef):
+                yield (*path, name, key) if key is not None else (*path, name), item

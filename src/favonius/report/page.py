@@ -1,0 +1,125 @@
+"""`report.html`: what a run did and what came of it, as one self-contained page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from favonius import __version__
+from favonius.files import write_text
+from favonius.report import tables, wording
+from favonius.report.gather import Run, Step, read_run, seeds
+from favonius.report.plots import Chart, charts
+from favonius.report.public import Public, printable
+from favonius.report.story import tell
+
+EXAMPLES = 6
+SAMPLES = 4
+"""Dropped rows shown per cause."""
+COUNTED = frozenset({"kept", "dropped", "samples", "tokens", "seconds"})
+TRAINING_FACTS = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer")
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Rows that a step left out for one cause, some of them shown."""
+
+    cause: str
+    count: int
+    samples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Training:
+    step: Step
+    facts: tuple[tuple[str, str], ...]
+    charts: tuple[Chart, ...]
+
+
+def write(run: Path, title: str | None = None) -> Path:
+    """Write `run/report.html` from what the run folder holds, finished or not, and return its path.
+
+    The page needs no network and runs no script; it depends on the folder's content only, so writing it twice gives
+    the same bytes. `title` replaces the folder's name. Raises UserError where `run` is no run folder.
+    """
+    page = run / "report.html"
+    write_text(page, render(read_run(run), title or run.resolve().name))
+    return page
+
+
+def render(run: Run, title: str) -> str:
+    """The page's HTML."""
+    public = Public(run.path)
+    html = (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            story=tell(run),
+            run=run,
+            public=public,
+            trainings=[_training(step, f"c{number}", public) for number, step in enumerate(run.of_stage("train"))],
+            drops={step.name: _drops(step, public) for step in run.steps},
+            extras={step.name: _extras(step, public) for step in run.steps if step.stage != "train"},
+            versions=tables.versions(run),
+            seeds=seeds(run.steps),
+            paces=tables.paces(run),
+            recipe=yaml.safe_dump(public(run.recipe), sort_keys=False, allow_unicode=True, width=100),
+            seconds=sum(step.seconds or 0.0 for step in run.steps),
+            tokens=sum(step.tokens or 0 for step in run.steps),
+            examples=EXAMPLES,
+            favonius=__version__,
+        )
+    )
+    return printable(html)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("favonius.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        count=wording.count,
+        decimal=wording.decimal,
+        duration=wording.duration,
+        fold=wording.fold,
+        words=wording.words,
+        metric_rows=tables.metric_rows,
+        win_rows=tables.win_rows,
+    )
+    environment.globals.update(rule=tables.RULE, short=wording.short)
+    return environment
+
+
+def _training(step: Step, prefix: str, public: Public) -> Training:
+    config: Mapping[str, Any] = step.config
+    objective = config.get("objective") or {}
+    kind = [("objective", objective["kind"])] if "kind" in objective else []
+    rest = [(name, value) for name, value in objective.items() if name != "kind"]
+    given = [*kind, *rest, *((name, config[name]) for name in TRAINING_FACTS if name in config)]
+    facts = tuple((wording.words(name), wording.fact(name, public(value))) for name, value in given)
+    return Training(step, facts + _extras(step, public), tuple(charts(step, prefix)))
+
+
+def _extras(step: Step, public: Public) -> tuple[tuple[str, str], ...]:
+    """What a stage counted beyond what every stage counts."""
+    found = ((name, value) for name, value in public(step.stats).items() if name not in COUNTED)
+    return tuple((wording.words(name), wording.fact(name, value)) for name, value in found)
+
+
+def _drops(step: Step, public: Public) -> tuple[Drop, ...]:
+    samples = step.stats.get("samples") or {}
+    return tuple(
+        Drop(cause, count, tuple(wording.fact("", public(sample)) for sample in samples.get(cause, ())[:SAMPLES]))
+        for cause, count in (step.stats.get("dropped") or {}).items()
+        if count
+    )
