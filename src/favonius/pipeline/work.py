@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from favonius.pipeline.stages import Stage, stage_of
 from favonius.progress import Progress, clock
 from favonius.recipe import AnyStage, Recipe
 from favonius.recipe.problems import choice
-from favonius.run import Context, FileRef, Inputs, ModelRef, ModelSource, StepFolder, StepRef, locked, references
+from favonius.run import WORK, Context, FileRef, Inputs, ModelRef, ModelSource, StepFolder, StepRef, locked, references
 
 
 def fetch_model(name: str, config: ModelConfig, folder: Path, progress: Progress) -> ModelSource:
@@ -98,6 +99,8 @@ class _Worker:
             step = plan_step(self.recipe, name, self.context.run, self.folder, digests)
             if step.output_digest is not None:
                 self.context.progress.say(f"{name}: done before")
+                # A kill just after done.json leaves it lying.
+                shutil.rmtree(self.context.run / name / WORK, ignore_errors=True)
                 digests[name] = step.output_digest
             else:
                 digests[name] = self.run_step(step, self.inputs(step.config, models))
@@ -128,8 +131,8 @@ class _Worker:
         if step.identity is None:
             raise UserError(f"{step.name}: {step.why}")
         say, folder = self.context.progress.say, StepFolder(self.context.run / step.name)
-        say(f"{step.name}: {'goes on' if step.state == 'partial' else 'starts'} ({step.why})")
         attempt = folder.begin(step.identity)
+        say(f"{step.name}: {'goes on' if step.state == 'partial' else 'starts'} ({step.why})")
         started = time.monotonic()
         try:
             self.parts.stage_of(step.config)(step.config, inputs, folder.path, self.context)

@@ -19,6 +19,8 @@ def override(document: Document, text: str) -> Document:
     _refuse_unknown_name(document, keys, text)
     value = _replaced(document.value, keys, change.value, text, ())
     places = {known: place for known, place in document.places.items() if known[: len(path)] != path}
+    above = [path[:end] for end in range(1, len(path))]
+    places |= {prefix: change.place(()) for prefix in above if prefix not in places}
     places |= {path + known: place for known, place in change.places.items()}
     return Document(value, places)
 

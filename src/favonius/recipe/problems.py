@@ -116,9 +116,11 @@ def _follow(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[KeyPath,
     holder: list[type[BaseModel]] = []
     for part in loc:
         models = _models(here)
+        if part == "[key]":
+            break
         if len(models) > 1:
             here = next(model for model in models if _tag(model) == part)
-        elif part != "[key]":
+        else:
             path.append(part)
             holder, here = models, _child(here, part)
     return tuple(path), _models(here) if here is not None and _models(here) else holder

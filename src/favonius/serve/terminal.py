@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+from favonius.engines.ask import RequestError
+from favonius.engines.config import Transformers
 from favonius.engines.transformers_engine import TransformersEngine
-from favonius.errors import FavoniusError, UserError
+from favonius.errors import UserError
 from favonius.run import ModelSource, StepFolder
-from favonius.types import Message, Messages, Sampling
+from favonius.types import Message, Messages, Request, Sampling
 
 HELP = "Type a message; /new starts over, /quit (or Ctrl-D) leaves."
 CONTEXT_TOKENS = 2048
@@ -26,7 +28,7 @@ def chat(
     """Talk to the model of train step `step`, or of the run's last finished one."""
     source = trained_model(run, step)
     opening: Messages = () if system is None else (Message(role="system", content=system),)
-    with TransformersEngine(source, slots=1, context_tokens=CONTEXT_TOKENS) as engine:
+    with TransformersEngine(source, Transformers(slots=1, context_tokens=CONTEXT_TOKENS)) as engine:
         writing.write(f"{run.name}/{source.name}. {HELP}\n")
         messages = opening
         while (line := _read(reading, writing)) is not None:
@@ -62,11 +64,11 @@ def _turn(engine: TransformersEngine, messages: Messages, sampling: Sampling, wr
     """Stream the answer and return the dialogue with it; a message that cannot be answered is taken back."""
     pieces = []
     try:
-        for piece in engine.stream(messages, sampling):
+        for piece in engine.stream(Request(model=engine.model, messages=messages, sampling=sampling)):
             pieces.append(piece)
             writing.write(piece)
             writing.flush()
-    except FavoniusError as error:  # too long, or a control token: the talk goes on without that message
+    except RequestError as error:  # too long, or a control token: the talk goes on without that message
         writing.write(f"[{error}]")
         return messages[:-1]
     writing.write("\n")

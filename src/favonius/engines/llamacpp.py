@@ -1,0 +1,103 @@
+"""llama.cpp in this process, through the xllamacpp wheel."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import xllamacpp
+
+from favonius.chat.format import ChatFormat
+from favonius.engines.ask import RequestError
+from favonius.engines.config import LlamaCpp
+from favonius.engines.prompting import request_ids, request_seed
+from favonius.errors import FavoniusError, UserError
+from favonius.run import ModelSource
+from favonius.types import Completion, Request
+
+
+class LlamaCppEngine:
+    """One GGUF model with `slots` requests at once. A context manager; leaving it frees the model."""
+
+    def __init__(self, source: ModelSource, config: LlamaCpp) -> None:
+        if source.gguf is None:
+            raise UserError(f"model {source.name} is no GGUF file, which engine llamacpp needs; use kind: transformers")
+        self.model = source.digest
+        self.form = ChatFormat.load(source)
+        self.context_tokens = config.context_tokens
+        self._server = _server(source.gguf, config)
+        self._threads = ThreadPoolExecutor(config.slots, "llamacpp")
+
+    async def complete(self, request: Request) -> Completion:
+        ids = request_ids(self.form, request, self.context_tokens)
+        call = _call(ids, request)
+        answer = await asyncio.get_running_loop().run_in_executor(self._threads, self._server.handle_completions, call)
+        return _completion(answer)
+
+    def close(self) -> None:
+        self._threads.shutdown()
+        self._server = None
+
+    def __enter__(self) -> LlamaCppEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _server(gguf: Path, config: LlamaCpp) -> Any:
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(gguf)
+    parameters.n_parallel = config.slots
+    parameters.n_ctx = config.slots * config.context_tokens
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = os.cpu_count() or 1
+    parameters.cont_batching = True
+    parameters.warmup = False
+    parameters.verbosity = -1
+    # Each slot keeps its own cells, and nothing is taken over from earlier prompts: an answer must not depend on what
+    # else was asked, or a run that was killed would end with other rows (docs/decisions/0005).
+    parameters.kv_unified = False
+    parameters.cache_ram_mib = 0
+    try:
+        return xllamacpp.Server(parameters)
+    except Exception as error:  # the wheel raises plain RuntimeErrors from C++
+        raise FavoniusError(
+            f"{gguf.name}: llama.cpp cannot load it ({error}); its architecture may be too new, or the file damaged"
+        ) from error
+
+
+def _call(ids: list[int], request: Request) -> dict[str, Any]:
+    """The completion call: token ids in, so that the template is ours, and no sampler but ours."""
+    sampling = request.sampling
+    return {
+        "prompt": ids,
+        "n_predict": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": 0,
+        "min_p": 0.0,
+        "repeat_penalty": 1.0,
+        "samplers": ["top_p", "temperature"],
+        "seed": request_seed(request),
+        "cache_prompt": False,
+    }
+
+
+def _completion(answer: dict[str, Any]) -> Completion:
+    """RequestError where the server answered with an error."""
+    if "choices" not in answer:
+        said = answer.get("error", answer)
+        raise RequestError(f"llama.cpp: {said.get('message', said) if isinstance(said, dict) else said}")
+    choice, usage = answer["choices"][0], answer["usage"]
+    return Completion(
+        text=choice["text"],
+        finish="stop" if choice["finish_reason"] == "stop" else "length",
+        prompt_tokens=usage["prompt_tokens"],
+        completion_tokens=usage["completion_tokens"],
+    )

@@ -1,0 +1,27 @@
+"""An engine whose answers are a function, for tests and dry runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from favonius.types import Completion, Request
+
+
+class ScriptedEngine:
+    """`answer` maps a request to its text, or raises. `asked` lists the requests in the order they came."""
+
+    def __init__(self, answer: Callable[[Request], str], model: str = "scripted") -> None:
+        self.answer, self.model = answer, model
+        self.asked: list[Request] = []
+
+    async def complete(self, request: Request) -> Completion:
+        self.asked.append(request)
+        text = self.answer(request)
+        words = len(text.split())
+        finish = "stop" if words <= request.sampling.max_tokens else "length"
+        return Completion(
+            text=" ".join(text.split()[: request.sampling.max_tokens]) if finish == "length" else text,
+            finish=finish,
+            prompt_tokens=sum(len(message.content.split()) for message in request.messages),
+            completion_tokens=min(words, request.sampling.max_tokens),
+        )
