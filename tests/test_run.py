@@ -107,8 +107,10 @@ def test_what_was_stopped_goes_on_with_its_work(tmp_path: Path) -> None:
     assert step.begin(IDENTITY) == 1
     write_text(step.path / "work" / "checkpoint", "half")
     assert step.manifest() is None
+    (step.path / ".rows.jsonl.123.tmp").write_text("a kill inside `replacing` leaves this")
     assert step.begin(IDENTITY) == 2
     assert (step.path / "work" / "checkpoint").read_text() == "half"
+    assert step.outputs() == []
 
 
 @pytest.mark.parametrize("finished", [False, True])

@@ -31,7 +31,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from favonius import __version__
 from favonius.errors import UserError
-from favonius.files import read_json, sha256_file, write_json
+from favonius.files import drop_leftovers, read_json, sha256_file, write_json
 from favonius.progress import Progress
 from favonius.types import Noun, digest
 
@@ -62,7 +62,7 @@ class StageConfig(Noun):
     """What every step's config has. A subclass fixes `stage` with a Literal and a default."""
 
     version: ClassVar[int] = 1
-    """Raised when the stage makes something else of the same config and inputs. Here, so that it is read without torch."""
+    """Raised when the stage makes something else of the same config and inputs. Here, to be read without torch."""
 
     stage: str
     ablation: bool = False
@@ -186,6 +186,7 @@ class StepFolder:
         attempt = 1
         if self.identity() == identity and self.manifest() is None:
             attempt = int(read_json(self.path / "config.json")["attempts"]) + 1
+            drop_leftovers(self.path)
         elif self.path.exists():
             # config.json goes first: were this killed half-way, what remains must not pass for this identity's work.
             (self.path / "done.json").unlink(missing_ok=True)

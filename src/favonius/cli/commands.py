@@ -17,7 +17,6 @@ from favonius.pipeline.saved import current_recipe, known_digests, read_origin, 
 from favonius.progress import Progress
 from favonius.recipe import Recipe, load_recipe
 from favonius.recipe.model import json_schema
-from favonius.recipe.problems import choice
 from favonius.run import StepFolder
 from favonius.train.config import TrainConfig
 from favonius.types import Sampling
@@ -78,20 +77,9 @@ def chat(folder: Path, step: str | None, given: dict[str, float | int]) -> None:
         first = error.errors()[0]
         name = str(first["loc"][0]).replace("_", "-")
         raise UserError(f"--{name} {first['input']}: {first['msg'].lower()}") from None
-    talk(folder, speaker(folder, saved_recipe(folder), step), sampling)
-
-
-def speaker(folder: Path, recipe: Recipe, step: str | None) -> str:
-    """The train step whose model speaks: `step`, or the last that is no ablation. UserError: it is not finished."""
-    trained = [name for name, config in recipe.steps.items() if isinstance(config, TrainConfig)]
-    if step is not None and step not in trained:
-        raise UserError(f"--step {step}: the run has no such train step{choice(step, trained)}")
-    ready = finished(folder, recipe)
-    if step is None and ready:
-        return ready[-1]
-    if step is None or StepFolder(folder / step).manifest() is None:
-        raise UserError(f"{folder}: {step or 'the training'} is not finished yet; run the recipe first")
-    return step
+    if step is None:  # the last in the recipe's order, which need not be the last in time
+        step = next(reversed(finished(folder, saved_recipe(folder))), None)
+    talk(folder, step, sampling)
 
 
 def finished(folder: Path, recipe: Recipe) -> list[str]:

@@ -10,17 +10,8 @@ from itertools import groupby
 from typing import Any
 
 MARKERS = (
-    "<|system|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|im_start|>",
-    "<|im_end|>",
     "<start_of_turn>",
     "<end_of_turn>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eot_id|>",
-    "<|endoftext|>",
     "[INST]",
     "[/INST]",
     "### Instruction",
@@ -28,7 +19,7 @@ MARKERS = (
     "### Human",
     "### Assistant",
 )
-"""Text that only a chat template writes."""
+"""Text that only a chat template writes. So is `<|anything|>`, which is looked for without being listed."""
 
 UNIT_WORDS = 4
 """Lines and sentences of fewer words may repeat as they like."""
@@ -46,9 +37,11 @@ GRAM_WORDS = 4
 GRAM_SHARE = 0.4
 """A loop: less than this share of all runs of GRAM_WORDS words is different (prose: above 0.9, lists and code: 0.6)."""
 GRAM_TEXT_WORDS = 40
-"""Texts shorter than this are not judged by their runs of words."""
+"""Texts with fewer words (numbers not counted) are not judged by their runs of words."""
 
-_TURN_LABEL = re.compile(r"^[ \t>*#]*(?:User|Assistant|Human|USER|ASSISTANT|HUMAN)\**:", re.MULTILINE)
+# A model that half knows its template also writes <|assistant>, and <|student|> in a marker's place.
+_PIPED = re.compile(r"<\|\w+\|?>")
+_TURN_LABEL = re.compile(r"^[ \t]*(?:#+ )?\**(?:User|Assistant|Human|USER|ASSISTANT|HUMAN)\**:", re.MULTILINE)
 # Scripts written without spaces: every character counts as a word.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+")
@@ -59,7 +52,7 @@ def flaws(text: str, finished: bool, markers: Sequence[str] = MARKERS) -> tuple[
     """Names of what is wrong, in this order: empty, unfinished, loop, leak.
 
     empty: nothing but white space; unfinished: not `finished`; loop: the text repeats itself (see the constants);
-    leak: it holds one of `markers`, or a line that opens like another turn (`User:`).
+    leak: it holds one of `markers`, a `<|marker|>`, or a line that opens like another turn (`User:`).
     """
     found = {
         "empty": not text.strip(),
@@ -71,7 +64,10 @@ def flaws(text: str, finished: bool, markers: Sequence[str] = MARKERS) -> tuple[
 
 
 def leaks(text: str, markers: Sequence[str] = MARKERS) -> bool:
-    return any(_holds(text, marker) for marker in markers) or _TURN_LABEL.search(text) is not None
+    """Whether the text goes on into markup or turns that are not the answer's."""
+    return any(pattern.search(text) for pattern in (_PIPED, _TURN_LABEL)) or any(
+        _holds(text, marker) for marker in markers
+    )
 
 
 def _holds(text: str, marker: str) -> bool:
@@ -81,6 +77,7 @@ def _holds(text: str, marker: str) -> bool:
 
 
 def loops(text: str) -> bool:
+    """Whether the text repeats itself, by any of the three measures above."""
     return _unit_loops(text) or _tail_loops(text) or _gram_loops(text)
 
 
@@ -146,7 +143,7 @@ def _z_function(text: str) -> list[int]:
 
 def _gram_loops(text: str) -> bool:
     words = _words(text)
-    if len(words) < GRAM_TEXT_WORDS:
+    if sum(map(_has_letter, words)) < GRAM_TEXT_WORDS:
         return False
     grams = [words[start : start + GRAM_WORDS] for start in range(len(words) - GRAM_WORDS + 1)]
     return len(set(grams)) < GRAM_SHARE * len(grams)

@@ -18,10 +18,10 @@ class ScriptedEngine:
         self.asked.append(request)
         text = self.answer(request)
         words = len(text.split())
-        finish = "stop" if words <= request.sampling.max_tokens else "length"
+        cut = words > request.sampling.max_tokens
         return Completion(
-            text=" ".join(text.split()[: request.sampling.max_tokens]) if finish == "length" else text,
-            finish=finish,
+            text=" ".join(text.split()[: request.sampling.max_tokens]) if cut else text,
+            finish="length" if cut else "stop",
             prompt_tokens=sum(len(message.content.split()) for message in request.messages),
             completion_tokens=min(words, request.sampling.max_tokens),
         )

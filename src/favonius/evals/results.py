@@ -138,9 +138,9 @@ def _examples(judged: Mapping[str, Sequence[Judged]]) -> list[Row]:
     """The first answer of every model to prompts spread evenly over the held-out ones: chosen before any was read."""
     first = next(iter(judged.values()))
     prompts = list(dict.fromkeys(one.answer.prompt_id for one in first))
-    picked = [prompts[index * len(prompts) // EXAMPLES] for index in range(min(EXAMPLES, len(prompts)))]
+    count = min(EXAMPLES, len(prompts))
     examples = []
-    for prompt in dict.fromkeys(picked):
+    for prompt in (prompts[index * len(prompts) // count] for index in range(count)):
         shown = {label: next(one for one in own if one.answer.prompt_id == prompt) for label, own in judged.items()}
         any_answer = next(iter(shown.values())).answer
         answers = {

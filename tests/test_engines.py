@@ -1,0 +1,208 @@
+"""Engines: answers depend on the request alone, equal transformers' own, and are paid for once."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from favonius.engines import sampler
+from favonius.engines.ask import Failure, RequestError, ask_all
+from favonius.engines.config import LlamaCpp, Transformers
+from favonius.engines.decoder import Decoder, Job, decode_one
+from favonius.engines.ledger import Ledger, Ledgered
+from favonius.engines.open import open_engine
+from favonius.engines.sampler import draw
+from favonius.engines.scripted import ScriptedEngine
+from favonius.errors import FavoniusError, UserError
+from favonius.progress import Progress
+from favonius.run import ModelSource
+from favonius.types import Completion, Message, Request, Sampling
+from tests.tiny import FAMILIES, VOCABULARY, save_tiny, tiny_model
+
+QUIET = Progress(io.StringIO())
+
+
+def request(text: str, **sampling: object) -> Request:
+    return Request(
+        model="scripted",
+        messages=(Message(role="user", content=text),),
+        sampling=Sampling(**{"max_tokens": 12, **sampling}),  # type: ignore[arg-type]
+    )
+
+
+def job(seed: int, **sampling: object) -> Job:
+    rng = random.Random(seed)
+    ids = [rng.randrange(3, VOCABULARY) for _ in range(rng.randint(1, 25))]
+    settings = {"temperature": 1.0, "top_p": 0.9, "max_tokens": rng.randint(1, 14), **sampling}
+    return Job(ids, Sampling(**settings), random.Random(seed))  # type: ignore[arg-type]
+
+
+def run(decoder: Decoder, jobs: list[Job]) -> None:
+    """Feed jobs in the given order, refilling slots as they fall free."""
+    waiting = list(jobs)
+    while waiting or decoder.busy:
+        while waiting and decoder.free:
+            decoder.admit(waiting.pop(0))
+        decoder.step()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_depend_on_the_request_alone(family: str, dtype: torch.dtype) -> None:
+    model = tiny_model(family, dtype)
+    crowd = [job(seed) for seed in range(9)]
+    run(Decoder(model, frozenset({5, 6}), 4, 48), crowd)
+    reverse = [job(seed) for seed in reversed(range(9))]
+    run(Decoder(model, frozenset({5, 6}), 4, 48), reverse)
+    assert [one.tokens for one in crowd] == [one.tokens for one in reversed(reverse)]
+    alone = job(4)
+    run(Decoder(model, frozenset({5, 6}), 4, 48), [alone])
+    assert alone.tokens == crowd[4].tokens
+    assert any(one.finished for one in crowd) or any(len(one.tokens) for one in crowd)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_equals_transformers_generate(family: str) -> None:
+    ours = job(3, temperature=0.0, max_tokens=20)
+    others = [job(seed) for seed in range(3)]
+    run(Decoder(tiny_model(family), frozenset(), 2, 64), [*others, ours])
+    reference = tiny_model(family, attention="sdpa")
+    reference.config.use_cache = True
+    theirs = reference.generate(
+        torch.tensor([ours.ids]), attention_mask=torch.ones(1, len(ours.ids)), do_sample=False, max_new_tokens=20,
+        eos_token_id=None, pad_token_id=2,
+    )  # fmt: skip
+    assert ours.tokens == theirs[0, len(ours.ids) :].tolist()
+
+
+def test_end_tokens_end_and_streaming_gives_the_same_tokens() -> None:
+    model = tiny_model("llama")
+    free = job(1, temperature=0.0, max_tokens=10)
+    run(Decoder(model, frozenset(), 1, 48), [free])
+    end = free.tokens[4]
+    stopped = job(1, temperature=0.0, max_tokens=10)
+    streamed = list(decode_one(Decoder(model, frozenset({end}), 1, 48), stopped))
+    assert streamed == stopped.tokens == free.tokens[: free.tokens.index(end)]
+    assert stopped.finished and not free.finished
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10**6), top_p=st.floats(0.05, 1.0), temperature=st.floats(0.2, 3.0), near=st.integers(1, 40))
+def test_draw_stays_in_the_nucleus(seed: int, top_p: float, temperature: float, near: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(40, generator=generator) * 3
+    probabilities = torch.softmax(logits.double() / temperature, 0)
+    kept = sampler.NEAR
+    sampler.NEAR = near  # a nucleus larger than what is looked at first takes the other path
+    try:
+        token = draw(logits, Sampling(temperature=temperature, top_p=top_p), random.Random(seed))
+    finally:
+        sampler.NEAR = kept
+    above = float(probabilities[probabilities > probabilities[token]].sum())
+    assert above < top_p + 1e-5
+
+
+def test_draw_follows_the_distribution() -> None:
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
+    rng = random.Random(0)
+    counts = torch.zeros(4)
+    for _ in range(4000):
+        counts[draw(logits, Sampling(temperature=1.0, top_p=1.0), rng)] += 1
+    torch.testing.assert_close(counts / 4000, torch.softmax(logits, 0), atol=0.03, rtol=0)
+    assert draw(logits, Sampling(temperature=0.0), rng) == 0
+
+
+def test_transformers_engine_answers_streams_and_names_a_prompt_that_is_too_long(tmp_path: Path) -> None:
+    source = ModelSource("tiny", save_tiny(tmp_path / "tiny"), "digest")
+    config = Transformers(slots=3, context_tokens=96)
+    with open_engine(config, source) as engine, Ledger(tmp_path / "ledger.sqlite") as ledger:
+        asked = [request(f"question {n}", seed=n).model_copy(update={"model": engine.model}) for n in range(7)]
+        replies = ask_all(engine, asked, ledger, QUIET, "answers", 5)
+        assert all(isinstance(reply, Completion) and reply.completion_tokens <= 12 for reply in replies)
+        [alone] = ask_all(engine, asked[3:4], Ledger(tmp_path / "other.sqlite"), QUIET, "answers", 1)
+        assert alone == replies[3]
+        assert "".join(engine.stream(asked[3])) == replies[3].text  # type: ignore[union-attr]
+        [failure] = ask_all(engine, [request("many words " * 60)], ledger, QUIET, "answers", 1)
+        assert isinstance(failure, Failure) and "more than context_tokens 96" in failure.cause
+
+
+def test_llamacpp_needs_a_gguf_that_it_can_read(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "tiny")
+    with pytest.raises(UserError, match="no GGUF file"):
+        open_engine(LlamaCpp(), ModelSource("tiny", folder, "digest"))
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + bytes(64))
+    with pytest.raises(FavoniusError, match="llama.cpp cannot load it"):
+        open_engine(LlamaCpp(slots=1), ModelSource("tiny", folder, "digest", gguf=broken))
+
+
+def test_what_was_answered_is_never_asked_again(tmp_path: Path) -> None:
+    engine = ScriptedEngine(lambda asked: asked.messages[0].content.upper())
+    asked = [request(f"q{n % 4}") for n in range(10)]
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        first = ask_all(engine, asked, ledger, QUIET, "answers", 3)
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        again = ask_all(engine, asked, ledger, QUIET, "answers", 3)
+        [spend] = ledger.spend()
+    assert first == again and [reply.text for reply in first] == [f"Q{n % 4}" for n in range(10)]  # type: ignore[union-attr]
+    assert len(engine.asked) == 4
+    assert (spend.requests, spend.completion_tokens) == (4, 4)
+    assert request("q").key() != request("q", seed=1).key() != request("q", temperature=0.1).key()
+
+
+def test_identical_requests_in_flight_are_asked_once(tmp_path: Path) -> None:
+    class Slow(ScriptedEngine):
+        async def complete(self, request: Request) -> Completion:
+            await asyncio.sleep(0.01)
+            return await super().complete(request)
+
+    engine = Slow(lambda asked: "yes")
+
+    async def together() -> list[Completion]:
+        with Ledger(tmp_path / "ledger.sqlite") as ledger:
+            asked = Ledgered(engine, ledger)
+            return list(await asyncio.gather(*(asked.complete(request("same")) for _ in range(5))))
+
+    assert len({reply.text for reply in asyncio.run(together())}) == len(engine.asked) == 1
+
+
+def test_a_failed_request_is_recorded_and_asked_again_and_a_dead_engine_loses_nothing(tmp_path: Path) -> None:
+    down: set[str] = {"q1"}
+
+    def answer(asked: Request) -> str:
+        text = asked.messages[0].content
+        if text in down:
+            raise RequestError("no answer")
+        if text == "q5" and "q5 dies" in down:
+            raise FavoniusError("the teacher is gone")
+        return text
+
+    engine = ScriptedEngine(answer)
+    asked = [request(f"q{n}") for n in range(8)]
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        replies = ask_all(engine, asked, ledger, QUIET, "answers", 2)
+        assert [n for n, reply in enumerate(replies) if isinstance(reply, Failure)] == [1]
+        down.clear()
+        ask_all(engine, asked, ledger, QUIET, "answers", 2)
+        assert [one.messages[0].content for one in engine.asked].count("q1") == 2
+        assert len(engine.asked) == 9
+    down.add("q5 dies")
+    engine.asked.clear()
+    with Ledger(tmp_path / "second.sqlite") as ledger:
+        with pytest.raises(FavoniusError, match="the teacher is gone"):
+            ask_all(engine, asked, ledger, QUIET, "answers", 1)
+        assert sum(ledger.get(one.key()) is not None for one in asked) == 5
+
+
+def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        ledger._database.execute("PRAGMA user_version=99")
+    with pytest.raises(UserError, match="newer favonius"):
+        Ledger(tmp_path / "ledger.sqlite")
