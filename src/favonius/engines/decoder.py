@@ -152,6 +152,10 @@ class Decoder:
                 self._take(job, logits_SV[slot])
         return over
 
+    def release(self, job: Job) -> None:
+        """Free the slot of a job that is over or no longer wanted."""
+        self.jobs = [None if one is job else one for one in self.jobs]
+
     def _take(self, job: Job, logits_V: Tensor) -> None:
         token = draw(logits_V, job.sampling, job.generator)
         if token in self.end_ids:
@@ -169,8 +173,11 @@ def decode_one(decoder: Decoder, job: Job) -> Iterator[int]:
     """Tokens of one job as they are drawn; the decoder must be idle."""
     decoder.admit(job)
     given = 0
-    while True:
+    try:
+        while not job.over:
+            yield from job.tokens[given:]
+            given = len(job.tokens)
+            decoder.step()
         yield from job.tokens[given:]
-        given = len(job.tokens)
-        if decoder.step():
-            return
+    finally:  # also where the caller stops listening
+        decoder.release(job)

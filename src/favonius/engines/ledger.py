@@ -14,7 +14,7 @@ from favonius.types import Completion, Engine, Request
 
 SCHEMA = 1
 TABLE = """
-CREATE TABLE completions (
+CREATE TABLE IF NOT EXISTS completions (
   key TEXT PRIMARY KEY,
   model TEXT NOT NULL,
   request TEXT NOT NULL,

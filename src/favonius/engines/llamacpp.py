@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -64,6 +65,16 @@ def _server(gguf: Path, config: LlamaCpp) -> Any:
     # else was asked, or a run that was killed would end with other rows (docs/decisions/0005).
     parameters.kv_unified = False
     parameters.cache_ram_mib = 0
+    # Kernels that llama.cpp picks by the number of rows round differently. BF16 keys and values keep flash attention
+    # off the tiled path (many rows) and the split one (a lone request, 512 or more cells); weights that are not
+    # repacked go through one kernel; a full cache keeps sliding-window cells in the order of the tokens.
+    parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
+    parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_BF16
+    parameters.no_extra_bufts = True
+    parameters.swa_full = True
+    # The wheel always opens a local web server that lets any web page in: nobody knows this key.
+    parameters.api_keys = [secrets.token_hex(32)]
+    parameters.ui = parameters.endpoint_slots = False
     try:
         return xllamacpp.Server(parameters)
     except Exception as error:  # the wheel raises plain RuntimeErrors from C++
@@ -83,7 +94,7 @@ def _call(ids: list[int], request: Request) -> dict[str, Any]:
         "top_k": 0,
         "min_p": 0.0,
         "repeat_penalty": 1.0,
-        "samplers": ["top_p", "temperature"],
+        "samplers": ["temperature", "top_p"],
         "seed": request_seed(request),
         "cache_prompt": False,
     }

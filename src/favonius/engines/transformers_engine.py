@@ -77,15 +77,14 @@ class TransformersEngine:
             while self._take_in(running):
                 over = self._decoder.step()
                 for asked in [asked for asked in running if any(asked.job is job for job in over)]:
+                    asked.answer.set_result(self._completion(asked.job))
                     running.remove(asked)
-                    if not asked.answer.cancelled():
-                        asked.answer.set_result(self._completion(asked.job))
         except BaseException as error:  # the callers wait in another thread: they must hear of it
             for asked in running:
-                if not asked.answer.done():
-                    asked.answer.set_exception(error)
+                asked.answer.set_exception(error)
             while (late := self._inbox.get()) is not None:
-                late.answer.set_exception(error)
+                if late.answer.set_running_or_notify_cancel():
+                    late.answer.set_exception(error)
 
     def _take_in(self, running: list[_Asked]) -> bool:
         """Admit what waits, as far as slots are free; wait where nothing runs. False: the engine is being closed."""
@@ -96,8 +95,10 @@ class TransformersEngine:
                 return True
             if asked is None:
                 return False
-            running.append(asked)
-            self._decoder.admit(asked.job)
+            # From here on it cannot be cancelled, so that setting its result never fails.
+            if asked.answer.set_running_or_notify_cancel():
+                running.append(asked)
+                self._decoder.admit(asked.job)
         return True
 
     def _completion(self, job: Job) -> Completion:

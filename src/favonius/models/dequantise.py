@@ -41,6 +41,7 @@ def dequantise(file: Path, folder: Path) -> None:
                 config=config,
                 dtype=_dtype(reader),
                 quantization_config=GgufConfig(dequantize=True),
+                ignore_mismatched_sizes=True,  # they are then reported like missing ones, and refused below
                 output_loading_info=True,
             )
         except (*MALFORMED, NotImplementedError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers.utils import logging
 
 from favonius.errors import FavoniusError, UserError
@@ -62,6 +63,7 @@ def load(
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
+                ignore_mismatched_sizes=True,  # they are then reported like missing ones, and refused below
                 output_loading_info=True,
             )
     except SafetensorError as error:
@@ -120,13 +122,16 @@ def save(model: PreTrainedModel, tokenizer: Any, folder: Path, dtype: torch.dtyp
     """
     with _replacing_folder(folder) as temporary, _quietly():
         try:
-            model.save_pretrained(temporary, state_dict=_weights(model, dtype))
+            with _without_generation_config(model):
+                model.save_pretrained(temporary, state_dict=_weights(model, dtype))
             tokenizer.save_pretrained(temporary)
         except SafetensorError as error:  # so safetensors reports a full disk
             raise FavoniusError(
                 f"the weights could not be written to {folder} ({error}); make room and run again"
             ) from error
-        _mend_configs(temporary, dtype, tokenizer.eos_token_id)
+        _mend_config(temporary / "config.json", dtype)
+        _mend_tokenizer_config(temporary / "tokenizer_config.json")
+        _write_generation_config(temporary / "generation_config.json", model, tokenizer.eos_token_id)
 
 
 def _weights(model: PreTrainedModel, dtype: torch.dtype | None) -> dict[str, Tensor]:
@@ -141,23 +146,42 @@ def _weights(model: PreTrainedModel, dtype: torch.dtype | None) -> dict[str, Ten
     return weights
 
 
-def _mend_configs(folder: Path, dtype: torch.dtype | None, end: int | None) -> None:
-    """Undo in the files what holds for this process only, and make generation end at `end`."""
-    config = read_json(folder / "config.json")
+def _mend_config(file: Path, dtype: torch.dtype | None) -> None:
+    """Undo what holds for this process only."""
+    config = read_json(file)
     config.pop("quantization_config", None)
     config["use_cache"] = True
     if dtype is not None:
         config["dtype"] = str(dtype).removeprefix("torch.")
-    write_json(folder / "config.json", config)
-    generation = folder / "generation_config.json"
+    write_json(file, config)
+
+
+def _mend_tokenizer_config(file: Path) -> None:
+    config = read_json(file)
+    write_json(file, {key: value for key, value in config.items() if key not in ("is_local", "local_files_only")})
+
+
+@contextmanager
+def _without_generation_config(model: PreTrainedModel) -> Iterator[None]:
+    """Published ones often fail the check that transformers makes on saving (a temperature without do_sample)."""
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def _write_generation_config(file: Path, model: PreTrainedModel, end: int | None) -> None:
+    """The model's own, ending at the tokenizer's end token."""
+    settings = json.loads(model.generation_config.to_json_string(use_diff=True))
+    known = settings.get("eos_token_id")
     if end is not None:
-        settings = read_json(generation) if generation.exists() else {}
-        known = settings.get("eos_token_id")
         # A list is a chat model's: its end of turn and its end of text. Both must go on ending.
         settings["eos_token_id"] = (
             [end, *(other for other in known if other != end)] if isinstance(known, list) else end
         )
-        write_json(generation, {**settings, "use_cache": True})
+    write_json(file, settings)
 
 
 @contextmanager

@@ -66,6 +66,8 @@ def parse(text: str, base_folder: Path) -> Spec:
         return _pypi(text)
     if "://" in text:
         raise UserError(f"source {text}: this kind of address is not known; give {FORMS}")
+    if not text:
+        raise UserError(f"source is empty; give {FORMS}")
     path = base_folder / Path(text).expanduser()
     if text.lower().endswith(".gguf"):
         if not path.is_file():
@@ -77,7 +79,7 @@ def parse(text: str, base_folder: Path) -> Spec:
         raise UserError(f"source {text}: there is no such folder (looked for {path})")
     if hub := _HUB.fullmatch(text):
         return HubSpec(hub["repository"], hub["revision"])
-    raise UserError(f"source {text or '(empty)'}: neither a folder that exists nor a hub id; give {FORMS}")
+    raise UserError(f"source {text}: neither a folder that exists nor a hub id; give {FORMS}")
 
 
 def _pypi(text: str) -> PyPISpec:

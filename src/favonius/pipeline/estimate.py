@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
 
 from favonius.dialogues.config import DialoguesConfig
+from favonius.dialogues.prompts import FOLLOW_UP_TOKENS
+from favonius.dialogues.seeds import goes_on, read_seeds, split_of
 from favonius.evals.config import EvaluateConfig
 from favonius.feedback.config import AnswersConfig, PairsConfig, RatingsConfig
 from favonius.recipe import AnyStage, Recipe
 from favonius.train.config import TrainConfig
 from favonius.train.objectives import SFT
+from favonius.types import SeedPrompt
 
 
 @dataclass(frozen=True)
@@ -31,30 +34,21 @@ class Estimate:
     """Answers per prompt."""
 
 
-SplitSizes = Callable[[DialoguesConfig, Path], tuple[int, int]]
+def estimate(recipe: Recipe, folder: Path) -> dict[str, Estimate]:
+    """An estimate of every step, in order. Nothing is dropped in it, and every answer is as long as it may be.
 
-
-def seed_counts(config: DialoguesConfig, file: Path) -> tuple[int, int]:
-    """Train and held-out seeds. Raises UserError where the file's rows are not seeds."""
-    from favonius.dialogues.stage import read_seeds, split_of
-
-    seeds = read_seeds(config, file)
-    held_out = sum(split_of(seed.id, config.test_share) == "test" for seed in seeds)
-    return len(seeds) - held_out, held_out
-
-
-def estimate(recipe: Recipe, folder: Path, count: SplitSizes = seed_counts) -> dict[str, Estimate]:
-    """An estimate of every step, in order. Nothing is dropped in it, and every answer is as long as it may be."""
+    `folder` is the recipe's, where the seeds are read from; raises UserError where they are no seeds.
+    """
     found: dict[str, Estimate] = {}
     for name, config in recipe.steps.items():
-        found[name] = _estimate(config, found, folder, count)
+        found[name] = _estimate(config, found, folder)
     return found
 
 
-def _estimate(config: AnyStage, found: Mapping[str, Estimate], folder: Path, count: SplitSizes) -> Estimate:
+def _estimate(config: AnyStage, found: Mapping[str, Estimate], folder: Path) -> Estimate:
     match config:
         case DialoguesConfig():
-            return _dialogues(config, *count(config, folder / config.seeds))
+            return _dialogues(config, read_seeds(config, folder / config.seeds))
         case AnswersConfig():
             prompts = found[config.prompts]
             train = prompts.train if config.limit is None else min(prompts.train, config.limit)
@@ -77,11 +71,12 @@ def _estimate(config: AnyStage, found: Mapping[str, Estimate], folder: Path, cou
             assert_never(config)
 
 
-def _dialogues(config: DialoguesConfig, train: int, test: int) -> Estimate:
-    """A second turn is a question and an answer; the seeds that get one are counted by their expected share."""
-    seeds = train + test
-    turns = seeds + 2 * math.ceil(seeds * config.second_turn_share)
-    return Estimate(train, test, written=turns * config.sampling.max_tokens)
+def _dialogues(config: DialoguesConfig, seeds: list[SeedPrompt]) -> Estimate:
+    """A second turn is a question and an answer."""
+    held_out = sum(split_of(seed.id, config.test_share) == "test" for seed in seeds)
+    second = sum(goes_on(config, seed.id) for seed in seeds)
+    written = len(seeds) * config.sampling.max_tokens + second * (FOLLOW_UP_TOKENS + config.sampling.max_tokens)
+    return Estimate(len(seeds) - held_out, held_out, written=written)
 
 
 def _train(config: TrainConfig, rows: int) -> Estimate:

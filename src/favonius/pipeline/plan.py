@@ -92,9 +92,10 @@ def _records(path: Path) -> tuple[Identity | None, Manifest | None, int]:
 def _inputs(
     recipe: Recipe, config: AnyStage, folder: Path, digests: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str]]:
-    """Digest by name of everything the config names, and a phrase for each that is not known yet."""
+    """Digest by name of everything the config names, and phrases for what is not known yet."""
     known: dict[str, str] = {}
     missing: list[str] = []
+    steps: list[str] = []
     for reference in dict.fromkeys(references(config)):
         if isinstance(reference, FileRef):
             if (folder / reference).is_file():
@@ -106,8 +107,8 @@ def _inputs(
         elif reference in recipe.models:
             missing.append(f"model {reference} not fetched yet")
         else:
-            missing.append(f"waits for {reference}")
-    return known, missing
+            steps.append(reference)
+    return known, [*missing, *([f"waits for {', '.join(steps)}"] if steps else [])]
 
 
 def differences(old: Identity, new: Identity) -> Iterator[str]:

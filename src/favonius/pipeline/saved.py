@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
-from pydantic import ValidationError
 
 from favonius.errors import UserError
 from favonius.files import read_json, write_json, write_text
@@ -63,39 +62,44 @@ def read_origin(run: Path) -> Origin:
     try:
         return Origin.model_validate(read_json(run / "origin.json"))
     except (OSError, ValueError) as error:
-        raise _unreadable(run / "origin.json", error) from error
+        sentence = f"cannot be read ({type(error).__name__}); run the recipe again to rewrite it"
+        raise UserError(f"{run / 'origin.json'}: {sentence}") from error
 
 
 def save_models(run: Path, recipe: Recipe, sources: Iterable[ModelSource]) -> None:
-    records = [
-        ModelRecord(
+    """Write `models.json`: `sources`, and what an earlier run in this folder fetched for the same recipe entries."""
+    records = _records(run, recipe)
+    for source in sources:
+        config = recipe.models[source.name]
+        records[source.name] = ModelRecord(
             name=source.name,
-            source=recipe.models[source.name].source,
-            template=recipe.models[source.name].template,
-            terms=recipe.models[source.name].terms,
+            source=config.source,
+            template=config.template,
+            terms=config.terms,
             digest=source.digest,
             folder=source.folder,
             gguf=source.gguf,
         )
-        for source in sources
-    ]
-    write_json(run / "models.json", [record.model_dump(mode="json") for record in records])
+    write_json(run / "models.json", [record.model_dump(mode="json") for record in records.values()])
 
 
 def known_digests(run: Path, recipe: Recipe) -> dict[str, str]:
-    """Digests of those of the recipe's models that the last run fetched from the same source."""
+    """Digests of those of the recipe's models that a run in this folder fetched from the same source."""
+    return {name: record.digest for name, record in _records(run, recipe).items()}
+
+
+def _records(run: Path, recipe: Recipe) -> dict[str, ModelRecord]:
     file = run / "models.json"
     if not file.exists():
         return {}
     try:
         records = [ModelRecord.model_validate(entry) for entry in read_json(file)]
-    except (ValidationError, ValueError) as error:
-        raise _unreadable(file, error) from error
-    return {
-        record.name: record.digest
-        for record in records
-        if record.name in recipe.models and record.is_of(recipe.models[record.name])
-    }
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{file}: cannot be read ({type(error).__name__}); delete it and run the recipe again"
+        ) from error
+    fitting = [record for record in records if record.name in recipe.models]
+    return {record.name: record for record in fitting if record.is_of(recipe.models[record.name])}
 
 
 def _recipe_file(run: Path) -> Path:
@@ -103,7 +107,3 @@ def _recipe_file(run: Path) -> Path:
     if not file.is_file():
         raise UserError(f"{run}: there is no recipe.yaml here; give the folder of a run, such as runs/quickstart")
     return file
-
-
-def _unreadable(file: Path, error: Exception) -> UserError:
-    return UserError(f"{file}: cannot be read ({type(error).__name__}); run the recipe again to rewrite it")
