@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from favonius.engines import sampler
-from favonius.engines.ask import Failure, RequestError, ask_all
+from favonius.engines.ask import Failure, ask_all
 from favonius.engines.config import LlamaCpp, Transformers
 from favonius.engines.decoder import Decoder, Job, decode_one
 from favonius.engines.ledger import Ledger, Ledgered
@@ -24,7 +24,7 @@ from favonius.engines.transformers_engine import TransformersEngine
 from favonius.errors import FavoniusError, UserError
 from favonius.progress import Progress
 from favonius.run import ModelSource
-from favonius.types import Completion, Message, Request, Sampling
+from favonius.types import Completion, Message, Request, RequestError, Sampling
 from tests.tiny import FAMILIES, VOCABULARY, save_tiny, tiny_model
 
 QUIET = Progress(io.StringIO())
@@ -140,7 +140,7 @@ def test_llamacpp_needs_a_gguf_that_it_can_read(tmp_path: Path) -> None:
         open_engine(LlamaCpp(), ModelSource("tiny", folder, "digest"))
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(64))
-    with pytest.raises(FavoniusError, match="llama.cpp cannot load it"):
+    with pytest.raises(FavoniusError, match=r"llama\.cpp cannot load it"):
         open_engine(LlamaCpp(slots=1), ModelSource("tiny", folder, "digest", gguf=broken))
 
 

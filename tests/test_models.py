@@ -367,6 +367,7 @@ def add_tokenizer(writer: gguf.GGUFWriter) -> None:
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
     writer.add_pad_token_id(2)
+    writer.add_add_bos_token(True)
     writer.add_chat_template(ZEPHYR)
 
 
@@ -401,9 +402,10 @@ def test_a_gguf_becomes_the_same_model(llama: PreTrainedModel, tmp_path: Path, c
     torch.testing.assert_close(converted(ids_BT).logits, llama(ids_BT).logits)
     assert "quantization_config" not in read_json(folder / "config.json")
 
-    tokenizer, toy = AutoTokenizer.from_pretrained(folder), tiny_tokenizer(bos=False)
+    tokenizer, toy = AutoTokenizer.from_pretrained(folder), tiny_tokenizer()
     text = "the quick <s>\nbrown fox, ünïcode 日本"
-    assert tokenizer(text, add_special_tokens=False)["input_ids"] == toy(text)["input_ids"]
+    assert tokenizer(text)["input_ids"] == toy(text)["input_ids"]
+    assert tokenizer.special_tokens_map == toy.special_tokens_map
     assert tokenizer.chat_template.strip() == ZEPHYR.strip()
 
     path.unlink()  # converting again would fail now

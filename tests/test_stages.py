@@ -18,7 +18,6 @@ from favonius.dialogues import stage as dialogues
 from favonius.dialogues.config import DialoguesConfig
 from favonius.dialogues.prompts import clean_question
 from favonius.engines import interview
-from favonius.engines.ask import RequestError
 from favonius.engines.scripted import ScriptedEngine
 from favonius.errors import FavoniusError, UserError
 from favonius.evals import stage as evaluate
@@ -32,7 +31,7 @@ from favonius.judges.judge import Failure, Score
 from favonius.judges.likelihood import Likelihood
 from favonius.progress import Progress
 from favonius.run import Context, Inputs, ModelRef, ModelSource, StepRef
-from favonius.types import Answer, Dialogue, Message, Pair, Rating, Request, Sampling
+from favonius.types import Answer, Dialogue, Message, Pair, Rating, Request, RequestError, Sampling
 from tests.tiny import save_tiny
 
 SEEDS = [{"id": f"s{n}", "prompt": f"What about {n}?"} for n in range(40)]

@@ -126,7 +126,17 @@ class Engine(Protocol):
     model: str
     """Digest of the model that answers; a `Request.model` must equal it."""
 
-    async def complete(self, request: Request) -> Completion: ...
+    def check(self, request: Request) -> None:
+        """Raise RequestError where it can be seen, before it is asked, that a request cannot be answered."""
+        ...
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer, or raise RequestError where this one request cannot be answered."""
+        ...
+
+
+class RequestError(Exception):
+    """An engine could not answer one request; others may still be answered."""
 
 
 def digest(value: Mapping[str, Any] | list[Any] | str) -> str:

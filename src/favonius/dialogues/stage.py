@@ -26,6 +26,7 @@ def run(config: DialoguesConfig, inputs: Inputs, out: Path, context: Context) ->
     drops = Drops()
     openings = {seed.id: (Message(role="user", content=seed.prompt),) for seed in seeds}
     with interview(config.engine, inputs.model(config.teacher), context) as teacher:
+        teacher.refuse_unanswerable(_asked(config, openings), config.sampling)
         answered = _answer(config, teacher, openings, "  first answers", drops)
         going_on = {name: talk for name, talk in answered.items() if goes_on(config, name)}
         asked = _ask_on(config, teacher, going_on, drops)
@@ -37,7 +38,9 @@ def run(config: DialoguesConfig, inputs: Inputs, out: Path, context: Context) ->
     ]
     if {dialogue.split for dialogue in dialogues} != {"train", "test"}:
         causes = ", ".join(f"{count} {cause}" for cause, count in drops.counts.items())
-        raise FavoniusError(f"{out.name}: too few of the teacher's answers can be used ({causes}); check its `system`")
+        raise FavoniusError(
+            f"{out.name}: too few of the teacher's answers can be used ({causes}); change its `system` or `max_tokens`"
+        )
     write_rows(out / "dialogues.jsonl", dialogues)
     write_json(
         out / "stats.json",
@@ -56,14 +59,19 @@ def _answer(
     config: DialoguesConfig, teacher: Interview, talks: Conversations, label: str, drops: Drops
 ) -> dict[str, Messages]:
     """Each conversation with the teacher's answer; those whose answer has a flaw are left out and counted."""
-    system = () if config.system is None else (Message(role="system", content=config.system),)
-    replies = teacher.ask({name: (*system, *talk) for name, talk in talks.items()}, config.sampling, label)
+    replies = teacher.ask(_asked(config, talks), config.sampling, label)
     answered: dict[str, Messages] = {}
     for name, reply in replies.items():
         text = _usable(name, reply, drops)
         if text is not None:
             answered[name] = (*talks[name], Message(role="assistant", content=text))
     return answered
+
+
+def _asked(config: DialoguesConfig, talks: Conversations) -> dict[str, Messages]:
+    """Conversations as the teacher sees them: behind its system message."""
+    system = () if config.system is None else (Message(role="system", content=config.system),)
+    return {name: (*system, *talk) for name, talk in talks.items()}
 
 
 def _usable(name: str, reply: Completion | Failure, drops: Drops) -> str | None:

@@ -7,17 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from favonius.engines.ledger import Ledger, Ledgered
 from favonius.progress import Progress
-from favonius.types import Completion, Engine, Noun, Request
+from favonius.types import Completion, Engine, Noun, Request, RequestError
 
 
 class Failure(Noun):
     """A request that got no answer, and why. It is not stored, so the next run asks it again."""
 
     cause: str
-
-
-class RequestError(Exception):
-    """An engine could not answer this one request; others may still be answered."""
 
 
 def ask_all(

@@ -100,6 +100,9 @@ class Ledgered:
         self.model = engine.model
         self._in_flight: dict[str, asyncio.Task[Completion]] = {}
 
+    def check(self, request: Request) -> None:
+        self.engine.check(request)
+
     async def complete(self, request: Request) -> Completion:
         key = request.key()
         known = self.ledger.get(key)

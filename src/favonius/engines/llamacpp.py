@@ -13,12 +13,11 @@ from typing import Any
 import xllamacpp
 
 from favonius.chat.format import ChatFormat
-from favonius.engines.ask import RequestError
 from favonius.engines.config import LlamaCpp
 from favonius.engines.prompting import request_ids, request_seed
 from favonius.errors import FavoniusError, UserError
 from favonius.run import ModelSource
-from favonius.types import Completion, Request
+from favonius.types import Completion, Request, RequestError
 
 
 class LlamaCppEngine:
@@ -32,6 +31,9 @@ class LlamaCppEngine:
         self.context_tokens = config.context_tokens
         self._server = _server(source.gguf, config)
         self._threads = ThreadPoolExecutor(config.slots, "llamacpp")
+
+    def check(self, request: Request) -> None:
+        request_ids(self.form, request, self.context_tokens)
 
     async def complete(self, request: Request) -> Completion:
         ids = request_ids(self.form, request, self.context_tokens)
@@ -67,11 +69,10 @@ def _server(gguf: Path, config: LlamaCpp) -> Any:
     parameters.cache_ram_mib = 0
     # Kernels that llama.cpp picks by the number of rows round differently. BF16 keys and values keep flash attention
     # off the tiled path (many rows) and the split one (a lone request, 512 or more cells); weights that are not
-    # repacked go through one kernel; a full cache keeps sliding-window cells in the order of the tokens.
+    # repacked go through one kernel.
     parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
     parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_BF16
     parameters.no_extra_bufts = True
-    parameters.swa_full = True
     # The wheel always opens a local web server that lets any web page in: nobody knows this key.
     parameters.api_keys = [secrets.token_hex(32)]
     parameters.ui = parameters.endpoint_slots = False

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from favonius.chat.format import ChatFormat
-from favonius.engines.ask import RequestError
 from favonius.errors import UserError
-from favonius.types import Request
+from favonius.types import Request, RequestError
 
 
 def request_ids(form: ChatFormat, request: Request, context_tokens: int) -> list[int]:

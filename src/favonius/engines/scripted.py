@@ -14,6 +14,9 @@ class ScriptedEngine:
         self.answer, self.model = answer, model
         self.asked: list[Request] = []
 
+    def check(self, request: Request) -> None:
+        """Every request can be asked."""
+
     async def complete(self, request: Request) -> Completion:
         self.asked.append(request)
         text = self.answer(request)

@@ -38,6 +38,9 @@ class TransformersEngine:
         self._thread = threading.Thread(target=self._work, name="decoder", daemon=True)
         self._thread.start()
 
+    def check(self, request: Request) -> None:
+        request_ids(self.form, request, self.context_tokens)
+
     async def complete(self, request: Request) -> Completion:
         asked = _Asked(self._job(request), Future())
         self._inbox.put(asked)

@@ -25,6 +25,7 @@ def run(config: AnswersConfig, inputs: Inputs, out: Path, context: Context) -> N
         system = () if member.system is None else (Message(role="system", content=member.system),)
         prompts = {dialogue.id: (*system, dialogue.messages[0]) for dialogue in dialogues}
         with interview(member.engine, inputs.model(member.model), context) as model:
+            model.refuse_unanswerable(prompts, member.sampling)
             replies = model.ask(prompts, member.sampling, f"  {name}")
             tokens += model.tokens
         for dialogue in dialogues:

@@ -35,6 +35,7 @@ def dequantise(file: Path, folder: Path) -> None:
             config = AutoConfig.from_pretrained(alone, gguf_file=link.name)
             _refuse_unread_rope(reader, config, file.name, architecture)
             tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file=link.name)
+            _mend_tokenizer(tokenizer, reader)
             loaded, info = AutoModelForCausalLM.from_pretrained(
                 alone,
                 gguf_file=link.name,
@@ -71,6 +72,19 @@ def _field(reader: gguf.GGUFReader, name: str) -> Any:
 def _dtype(reader: gguf.GGUFReader) -> torch.dtype:
     exact = all(tensor.tensor_type == gguf.GGMLQuantizationType.F32 for tensor in reader.tensors)
     return torch.float32 if exact else torch.bfloat16
+
+
+def _mend_tokenizer(tokenizer: Any, reader: gguf.GGUFReader) -> None:
+    """Say once more what the file says: transformers 5.17 takes a BPE's begin for its end, and forgets Gemma's begin."""
+    for ours, theirs in {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}.items():
+        number = _field(reader, f"tokenizer.ggml.{theirs}_token_id")
+        if number is not None:
+            setattr(tokenizer, f"{ours}_token", tokenizer.convert_ids_to_tokens(int(number)))
+    opens = _field(reader, "tokenizer.ggml.add_bos_token")
+    if opens is None and _field(reader, "tokenizer.ggml.model") == "llama":
+        opens = True  # llama.cpp's default for SentencePiece
+    if opens is not None and opens != (tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]):
+        tokenizer.add_bos_token = bool(opens)
 
 
 def _refuse_unread_rope(reader: gguf.GGUFReader, config: Any, name: str, architecture: str) -> None:

@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from favonius.engines.ask import RequestError
 from favonius.engines.config import Transformers
 from favonius.engines.transformers_engine import TransformersEngine
 from favonius.errors import UserError
 from favonius.run import ModelSource, StepFolder
-from favonius.types import Message, Messages, Request, Sampling
+from favonius.types import Message, Messages, Request, RequestError, Sampling
 
 HELP = "Type a message; /new starts over, /quit (or Ctrl-D) leaves."
 CONTEXT_TOKENS = 2048

@@ -1,0 +1,89 @@
+"""The whole method on tiny models: it runs, its page is written, and kill -9 anywhere changes none of its results."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from favonius.run import StepFolder
+from tests.whole_run import write_recipe
+
+STEPS = ("dialogues", "dsft", "answers", "ratings", "pairs", "ddpo", "evaluate")
+
+
+def start(recipe: Path, run: Path, cache: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.whole_run", "run", str(recipe), "--out", str(run), *arguments]
+    environment = {**os.environ, "FAVONIUS_CACHE": str(cache)}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def outputs(run: Path) -> dict[str, dict[str, str]]:
+    """Digests of every file that each step made."""
+    manifests = {name: StepFolder(run / name).manifest() for name in STEPS}
+    return {name: manifest.outputs for name, manifest in manifests.items() if manifest is not None}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    recipe = write_recipe(folder)
+    process = start(recipe, folder / "run", folder / "cache", "--with-ablations")
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    return recipe, folder / "run"
+
+
+def test_the_method_runs_from_seeds_to_page(undisturbed: tuple[Path, Path]) -> None:
+    _, run = undisturbed
+    assert list(outputs(run)) == list(STEPS)
+    first = json.loads((run / "ddpo" / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["step"] == 0 and first["loss"] == pytest.approx(math.log(2), abs=2e-3)
+    results = json.loads((run / "evaluate" / "results.json").read_text())
+    assert results["labels"] == ["base", "dSFT", "dDPO", "dDPO without dSFT"] and results["judge_is_teacher"]
+    page = (run / "report.html").read_text()
+    assert all(label in page for label in results["labels"]) and "<svg" in page
+    assert str(run) not in page
+
+
+def test_kill_at_random_points_changes_no_result(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    recipe, whole = undisturbed
+    expected = outputs(whole)
+    run, rng = tmp_path / "run", random.Random(5)
+    kills = 0
+    while True:
+        process = start(recipe, run, tmp_path / "cache", "--with-ablations")
+        try:
+            process.communicate(timeout=rng.uniform(4.0, 12.0))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            assert kills < 40, "no progress between kills"
+            continue
+        assert process.returncode == 0
+        break
+    assert kills >= 1
+    assert outputs(run) == expected
+
+
+def test_one_changed_field_repeats_what_depends_on_it(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    """Another β: the pairs, the dSFT model and every paid answer stay; dDPO and the evaluation are made again."""
+    recipe, whole = undisturbed
+    before = {name: (whole / name / "done.json").stat().st_mtime_ns for name in STEPS}
+    time.sleep(0.01)
+    cache = whole.parent / "cache"
+    process = start(recipe, whole, cache, "--with-ablations", "--set", "steps.ddpo.objective.beta=0.4")
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    again = [name for name in STEPS if (whole / name / "done.json").stat().st_mtime_ns != before[name]]
+    assert again == ["ddpo", "evaluate"]
+    assert json.loads((whole / "ddpo" / "stats.json").read_text())["reference_forwards"] == 0
