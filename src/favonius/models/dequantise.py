@@ -14,6 +14,8 @@ from typing import Any
 
 import gguf
 import torch
+import transformers
+from packaging.version import Version
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 
 from favonius.errors import FavoniusError, UserError
@@ -21,10 +23,16 @@ from favonius.models.load import save
 
 MALFORMED = (ValueError, IndexError, KeyError, OverflowError, MemoryError)
 """What readers of binary files raise on bytes that are not what they should be."""
+READS_TOKENIZERS = Version("5.18")
+"""Transformers 5.17 splits words of SentencePiece GGUFs otherwise than their models learnt, and mixes up end tokens."""
 
 
 def dequantise(file: Path, folder: Path) -> None:
-    """Write GGUF `file` as safetensors, config and tokenizer to `folder`, which appears whole. Raises UserError."""
+    """Write GGUF `file` as safetensors, config and tokenizer to `folder`, which appears whole. Raises FavoniusError."""
+    if Version(transformers.__version__) < READS_TOKENIZERS:
+        raise FavoniusError(
+            f"transformers {transformers.__version__} misreads tokenizers in GGUF; update it to {READS_TOKENIZERS} or later"
+        )
     with tempfile.TemporaryDirectory() as alone:
         # Files that lie beside the GGUF (a tokenizer_config.json, say) must have no part in what is made of it.
         link = Path(alone) / "model.gguf"
@@ -35,7 +43,7 @@ def dequantise(file: Path, folder: Path) -> None:
             config = AutoConfig.from_pretrained(alone, gguf_file=link.name)
             _refuse_unread_rope(reader, config, file.name, architecture)
             tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file=link.name)
-            _mend_tokenizer(tokenizer, reader)
+            _mend_opening(tokenizer, reader)
             loaded, info = AutoModelForCausalLM.from_pretrained(
                 alone,
                 gguf_file=link.name,
@@ -74,12 +82,8 @@ def _dtype(reader: gguf.GGUFReader) -> torch.dtype:
     return torch.float32 if exact else torch.bfloat16
 
 
-def _mend_tokenizer(tokenizer: Any, reader: gguf.GGUFReader) -> None:
-    """Say once more what the file says: transformers 5.17 takes a BPE's begin for its end, and forgets Gemma's begin."""
-    for ours, theirs in {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}.items():
-        number = _field(reader, f"tokenizer.ggml.{theirs}_token_id")
-        if number is not None:
-            setattr(tokenizer, f"{ours}_token", tokenizer.convert_ids_to_tokens(int(number)))
+def _mend_opening(tokenizer: Any, reader: gguf.GGUFReader) -> None:
+    """Texts open with the begin token where the file says so; transformers before 5.23 forgets it for Gemma."""
     opens = _field(reader, "tokenizer.ggml.add_bos_token")
     if opens is None and _field(reader, "tokenizer.ggml.model") == "llama":
         opens = True  # llama.cpp's default for SentencePiece
