@@ -556,6 +556,7 @@ def test_a_folder_that_is_not_whole_is_refused(change: str, part: str, tmp_path:
         load(whole, "fp32", attention="sdpa")
     assert part in sentence_of(caught)
     assert sentence_of(caught).startswith("model student: ") and str(folder) in sentence_of(caught)
+    assert len(sentence_of(caught)) < 2 * len(str(folder)) + 400
 
 
 def test_precision() -> None:

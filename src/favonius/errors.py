@@ -19,3 +19,9 @@ class UserError(FavoniusError):
     """The recipe, a row, a file or a command line needs mending by its author."""
 
     exit_code = 2
+
+
+def brief(error: BaseException, most: int = 200) -> str:
+    """What another library's error says, for the middle of a sentence: its first line, `most` characters of it."""
+    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return text if len(text) <= most else text[: most - 1] + "…"

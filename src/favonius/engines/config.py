@@ -13,7 +13,7 @@ class LlamaCpp(Noun):
     """llama.cpp in this process; needs a model that came from a GGUF file."""
 
     kind: Literal["llamacpp"] = "llamacpp"
-    slots: int = Field(default=8, ge=1)
+    slots: int = Field(default=16, ge=1)
     """Requests answered at once."""
     context_tokens: int = Field(default=1024, ge=16)
     """Longest prompt and answer together; memory is set aside for it in every slot."""

@@ -18,7 +18,7 @@ import transformers
 from packaging.version import Version
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 
-from favonius.errors import FavoniusError, UserError
+from favonius.errors import FavoniusError, UserError, brief
 from favonius.models.load import save
 
 MALFORMED = (ValueError, IndexError, KeyError, OverflowError, MemoryError)
@@ -31,7 +31,7 @@ def dequantise(file: Path, folder: Path) -> None:
     """Write GGUF `file` as safetensors, config and tokenizer to `folder`, which appears whole. Raises FavoniusError."""
     if Version(transformers.__version__) < READS_TOKENIZERS:
         raise FavoniusError(
-            f"transformers {transformers.__version__} misreads tokenizers in GGUF; update it to {READS_TOKENIZERS} or later"
+            f"transformers {transformers.__version__} misreads tokenizers in GGUF; install {READS_TOKENIZERS} or later"
         )
     with tempfile.TemporaryDirectory() as alone:
         # Files that lie beside the GGUF (a tokenizer_config.json, say) must have no part in what is made of it.
@@ -55,8 +55,8 @@ def dequantise(file: Path, folder: Path) -> None:
             )
         except (*MALFORMED, NotImplementedError) as error:
             raise UserError(
-                f"{file.name}: transformers cannot load this GGUF of architecture {architecture} ({error}); use a "
-                "supported one, or the model's safetensors"
+                f"{file.name}: transformers cannot load this GGUF of architecture {architecture} ({brief(error)}); "
+                "use a supported one, or the model's safetensors"
             ) from error
         _refuse_gaps(loaded, info, file.name, architecture)
         save(_plain(loaded), tokenizer, folder)
@@ -66,7 +66,9 @@ def _read(file: Path, name: str) -> gguf.GGUFReader:
     try:
         reader = gguf.GGUFReader(str(file))
     except MALFORMED as error:
-        raise UserError(f"{name} is not a whole GGUF file ({error}); it may be cut off: fetch it again") from error
+        raise UserError(
+            f"{name} is not a whole GGUF file ({brief(error)}); it may be cut off: fetch it again"
+        ) from error
     if "general.architecture" not in reader.fields:
         raise UserError(f"{name} names no architecture, so it is not a language model in GGUF")
     return reader

@@ -13,7 +13,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from favonius.errors import FavoniusError, UserError
+from favonius.errors import FavoniusError, UserError, brief
 from favonius.models.folder import MATTERING
 from favonius.models.spec import HubSpec
 from favonius.progress import Progress
@@ -46,12 +46,7 @@ def fetch(spec: HubSpec, terms: str | None, progress: Progress) -> Path:
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise FavoniusError(
-            f"{spec.repository}{at} could not be fetched from the hub ({_first_line(error)}) and is not wholly in its "
+            f"{spec.repository}{at} could not be fetched from the hub ({brief(error)}) and is not wholly in its "
             "cache; go online and run again, or give a local folder"
         ) from error
     return Path(folder)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers.utils import logging
 
-from favonius.errors import FavoniusError, UserError
+from favonius.errors import FavoniusError, UserError, brief
 from favonius.files import read_json, write_json
 from favonius.models.folder import check_folder, folder_digest
 from favonius.run import ModelSource
@@ -68,11 +68,12 @@ def load(
             )
     except SafetensorError as error:
         raise UserError(
-            f"model {source.name}: a weight file in {source.folder} is damaged or cut off ({error}); fetch it again"
+            f"model {source.name}: a weight file in {source.folder} is damaged or cut off ({brief(error)}); "
+            "fetch it again"
         ) from error
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
-            f"model {source.name}: transformers cannot load {source.folder} ({_first_line(error)}); check that the "
+            f"model {source.name}: transformers cannot load {source.folder} ({brief(error)}); check that the "
             "folder is whole and of a supported architecture"
         ) from error
     _refuse_gaps(source, info)
@@ -99,10 +100,6 @@ def _quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
 def _refuse_gaps(source: ModelSource, info: Mapping[str, Any]) -> None:
     """Transformers fills what is missing with random numbers and only warns."""
     absent = sorted(str(key) for key in (*info["missing_keys"], *info["mismatched_keys"]))
@@ -127,7 +124,7 @@ def save(model: PreTrainedModel, tokenizer: Any, folder: Path, dtype: torch.dtyp
             tokenizer.save_pretrained(temporary)
         except SafetensorError as error:  # so safetensors reports a full disk
             raise FavoniusError(
-                f"the weights could not be written to {folder} ({error}); make room and run again"
+                f"the weights could not be written to {folder} ({brief(error)}); make room and run again"
             ) from error
         _mend_config(temporary / "config.json", dtype)
         _mend_tokenizer_config(temporary / "tokenizer_config.json")
