@@ -34,7 +34,45 @@ def ddpo_begins_at_ln_2(run: Path) -> None:
         assert abs(loss - math.log(2)) < 2e-2, f"first {split} loss is {loss}"
 
 
-CHECKS: tuple[Callable[[Path], None], ...] = (every_step_is_done, the_report_is_there, ddpo_begins_at_ln_2)
+def dsft_learns(run: Path) -> None:
+    """The loss on held-out dialogues falls, and the evaluation sees the same of the saved model."""
+    lines = (run / "dsft" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    test = [row["loss"] for row in map(json.loads, lines) if row["split"] == "test"]
+    assert test[-1] < test[0] - 0.01, f"held-out losses {test}"
+    nll = _table(run)["nll"]
+    assert nll["dSFT"]["value"] < nll["base"]["value"], f"negative log-probs {nll}"
+
+
+def the_table_is_whole(run: Path) -> None:
+    table = _table(run)
+    for label in ("base", "dSFT", "dDPO"):
+        for key in ("ended", "leak", "loop", "length", "nll"):
+            assert table[key][label]["n"] > 0, f"{key} of {label}"
+    assert table["win_rate"]["dDPO"]["n"] > 0
+
+
+def no_prompt_is_both_learned_and_tested(run: Path) -> None:
+    rows = [json.loads(line) for line in (run / "dialogues" / "dialogues.jsonl").read_text("utf-8").splitlines()]
+    pairs = [json.loads(line) for line in (run / "pairs" / "pairs.jsonl").read_text("utf-8").splitlines()]
+    sides: dict[str, set[str]] = {}
+    for row in rows + pairs:
+        sides.setdefault(row["id"], set()).add(row["split"])
+    assert pairs and all(len(side) == 1 for side in sides.values())
+
+
+def _table(run: Path) -> dict[str, dict[str, dict[str, float]]]:
+    results = json.loads((run / "evaluate" / "results.json").read_text(encoding="utf-8"))
+    return {row["key"]: row["values"] for row in results["metrics"]}
+
+
+CHECKS: tuple[Callable[[Path], None], ...] = (
+    every_step_is_done,
+    the_report_is_there,
+    ddpo_begins_at_ln_2,
+    dsft_learns,
+    the_table_is_whole,
+    no_prompt_is_both_learned_and_tested,
+)
 
 
 def main(run: Path) -> int:
@@ -44,7 +82,7 @@ def main(run: Path) -> int:
         try:
             check(run)
             print(f"smoke: {name}")
-        except (AssertionError, OSError, ValueError, KeyError) as error:
+        except (AssertionError, OSError, ValueError, KeyError, TypeError) as error:
             failed += 1
             print(f"smoke: FAILED {name}: {type(error).__name__} {error}")
     print(f"{len(CHECKS) - failed} passed, {failed} failed")

@@ -44,7 +44,7 @@ class Bar:
         if note is not None:
             self.note = note
         now = time.monotonic()
-        if now - self.shown >= (LIVE_SECONDS if self.progress.live else PLAIN_SECONDS):
+        if self.done < self.total and now - self.shown >= (LIVE_SECONDS if self.progress.live else PLAIN_SECONDS):
             self.shown = now
             self._show(now)
 

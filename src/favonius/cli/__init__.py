@@ -23,9 +23,9 @@ STOPPED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code: 0, 2 (a mistake of the user), 1 (any other failure), 130 (stopped)."""
     options = parser().parse_args(arguments)
-    # OpenMP reads this when torch is imported. Threads that spin while they wait make every step ten times slower as
-    # soon as anything else runs on the machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # OpenMP reads this when torch is imported: spin briefly, then sleep (docs/decisions/0006).
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     # So that a job scheduler's polite stop releases what Ctrl-C releases.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
