@@ -23,7 +23,7 @@ from favonius.errors import FavoniusError, UserError
 from favonius.evals import stage as evaluate
 from favonius.evals.compare import Judged, preferred, win_rate
 from favonius.evals.config import EvaluateConfig
-from favonius.evals.statistics import mean, ratio
+from favonius.evals.statistics import mean, ratio, share
 from favonius.feedback import answers, pairs, ratings
 from favonius.feedback.config import AnswersConfig, PairsConfig, PoolMember, RatingsConfig
 from favonius.judges.config import LikelihoodJudge
@@ -283,6 +283,10 @@ def test_intervals_cover_the_truth() -> None:
     assert (estimate.low, estimate.high) == pytest.approx((4.5 - half, 4.5 + half), abs=0.05)
     assert ratio([2.0, 4.0], [1.0, 3.0]) is not None and ratio([2.0, 4.0], [1.0, 3.0]).value == 1.5  # type: ignore[union-attr]
     assert ratio([], []) is None
+    sure = share([2.0] * 15, [2.0] * 15)
+    assert sure is not None and (sure.value, sure.high) == (1.0, 1.0) and sure.low == pytest.approx(0.796, abs=1e-3)
+    never = share([0.0] * 15, [2.0] * 15)
+    assert never is not None and (never.value, never.low) == (0.0, 0.0) and never.high == pytest.approx(0.204, abs=1e-3)
 
 
 def test_evaluate_writes_the_table(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from favonius.evals.statistics import Estimate, ratio
+from favonius.evals.statistics import Estimate, share
 from favonius.types import Answer
 
 
@@ -38,4 +38,4 @@ def win_rate(first: Sequence[Judged], second: Sequence[Judged], mind_flaws: bool
         prompt = mine.answer.prompt_id
         wins[prompt] = wins.get(prompt, 0.0) + preferred(mine, theirs, mind_flaws)
         games[prompt] = games.get(prompt, 0.0) + 1
-    return ratio(list(wins.values()), list(games.values()))
+    return share(list(wins.values()), list(games.values()))

@@ -8,7 +8,7 @@ from typing import Any
 from favonius.evals.compare import Judged, win_rate
 from favonius.evals.config import EvaluateConfig
 from favonius.evals.heldout import HeldOut
-from favonius.evals.statistics import Estimate, mean, ratio
+from favonius.evals.statistics import Estimate, ratio, share
 
 EXAMPLES = 6
 
@@ -76,32 +76,28 @@ def _judge_rows(config: EvaluateConfig, judged: Mapping[str, Sequence[Judged]]) 
 
 
 def _answer_rows(judged: Mapping[str, Sequence[Judged]]) -> list[Row]:
-    def share(test: Callable[[Judged], float]) -> dict[str, Estimate | None]:
-        return {label: _per_prompt(own, test) for label, own in judged.items()}
+    def sharing(test: Callable[[Judged], bool]) -> dict[str, Estimate | None]:
+        return {label: share(*_per_prompt(own, test)) for label, own in judged.items()}
 
     return [
-        _row("ended", "answers that end by themselves", "%", "higher", share(lambda one: one.answer.finished)),
-        _row("leak", "answers that leak role markers", "%", "lower", share(lambda one: "leak" in one.answer.flaws)),
-        _row("loop", "answers that loop", "%", "lower", share(lambda one: "loop" in one.answer.flaws)),
-        _row("length", "mean answer length", "tokens", None, share(lambda one: one.answer.tokens)),
+        _row("ended", "answers that end by themselves", "%", "higher", sharing(lambda one: one.answer.finished)),
+        _row("leak", "answers that leak role markers", "%", "lower", sharing(lambda one: "leak" in one.answer.flaws)),
+        _row("loop", "answers that loop", "%", "lower", sharing(lambda one: "loop" in one.answer.flaws)),
+        _row("length", "mean answer length", "tokens", None, {label: _lengths(own) for label, own in judged.items()}),
     ]
 
 
 def _logp_rows(config: EvaluateConfig, held_out: Mapping[str, HeldOut]) -> list[Row]:
-    baseline = held_out[config.baseline].pairs
     nll = {
         label: ratio([-total for total, _ in own.teacher.values()], [count for _, count in own.teacher.values()])
         for label, own in held_out.items()
     }
     implied = {
-        label: None
-        if label == config.baseline
-        else mean([_half_sign((a - baseline[name][0]) - (b - baseline[name][1]))
-                   for name, (a, b, _, _) in own.pairs.items() if name in baseline])
+        label: None if label == config.baseline else _share_right(_implied_margins(own, held_out[config.baseline]))
         for label, own in held_out.items()
-    }  # fmt: skip
+    }
     plain = {
-        label: mean([_half_sign(a / m - b / n) for a, b, m, n in own.pairs.values()]) for label, own in held_out.items()
+        label: _share_right([a / m - b / n for a, b, m, n in own.pairs.values()]) for label, own in held_out.items()
     }
     return [
         _row("nll", "teacher's held-out answers, negative log-prob", "nats/token", "lower", nll),
@@ -111,16 +107,27 @@ def _logp_rows(config: EvaluateConfig, held_out: Mapping[str, HeldOut]) -> list[
     ]  # fmt: skip
 
 
-def _half_sign(difference: float) -> float:
-    """1 for positive, 0 for negative, 0.5 for none: a model without preference is right half the time."""
-    return 0.5 + 0.5 * (difference > 0) - 0.5 * (difference < 0)
+def _implied_margins(own: HeldOut, reference: HeldOut) -> list[float]:
+    """Log-ratio of chosen minus log-ratio of rejected, of the pairs that both models could score."""
+    both = [(own.pairs[name], reference.pairs[name]) for name in own.pairs if name in reference.pairs]
+    return [(mine[0] - theirs[0]) - (mine[1] - theirs[1]) for mine, theirs in both]
 
 
-def _per_prompt(own: Sequence[Judged], test: Callable[[Judged], float]) -> Estimate | None:
+def _lengths(own: Sequence[Judged]) -> Estimate | None:
+    return ratio(*_per_prompt(own, lambda one: one.answer.tokens))
+
+
+def _per_prompt(own: Sequence[Judged], value: Callable[[Judged], float]) -> tuple[list[float], list[float]]:
+    """Per prompt: the sum of a value over its answers, and how many they are."""
     sums: dict[str, list[float]] = {}
     for one in own:
-        sums.setdefault(one.answer.prompt_id, []).append(float(test(one)))
-    return ratio([sum(values) for values in sums.values()], [len(values) for values in sums.values()])
+        sums.setdefault(one.answer.prompt_id, []).append(float(value(one)))
+    return [sum(values) for values in sums.values()], [float(len(values)) for values in sums.values()]
+
+
+def _share_right(differences: Sequence[float]) -> Estimate | None:
+    """Share of positive ones; none counts half: a model without preference is right half the time."""
+    return share([0.5 + 0.5 * (one > 0) - 0.5 * (one < 0) for one in differences], [1.0] * len(differences))
 
 
 def _row(
