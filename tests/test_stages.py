@@ -300,7 +300,7 @@ def test_evaluate_writes_the_table(world: Path, monkeypatch: pytest.MonkeyPatch)
     )
     for seed, name in enumerate(("base", "student", "judge")):
         save_tiny(world / name, seed=seed)
-    made = make_dialogues(world, second_turn_share=0.0)
+    made = make_dialogues(world, second_turn_share=0.0, test_share=0.4)
     heldout = [row for row in read_rows(made / "dialogues.jsonl", Dialogue) if row.split == "test"]
     (world / "p").mkdir()
     rows = [
