@@ -16,6 +16,7 @@ from favonius.engines import sampler
 from favonius.engines.ask import Failure, ask_all
 from favonius.engines.config import LlamaCpp, Transformers
 from favonius.engines.decoder import Decoder, Job, decode_one
+from favonius.engines.interview import interview
 from favonius.engines.ledger import Ledger, Ledgered
 from favonius.engines.open import open_engine
 from favonius.engines.sampler import draw
@@ -23,7 +24,7 @@ from favonius.engines.scripted import ScriptedEngine
 from favonius.engines.transformers_engine import TransformersEngine
 from favonius.errors import FavoniusError, UserError
 from favonius.progress import Progress
-from favonius.run import ModelSource
+from favonius.run import Context, ModelSource
 from favonius.types import Completion, Message, Request, RequestError, Sampling
 from tests.tiny import FAMILIES, VOCABULARY, save_tiny, tiny_model
 
@@ -132,6 +133,18 @@ def test_transformers_engine_answers_streams_and_names_a_prompt_that_is_too_long
         assert "".join(engine.stream(asked[3])) == replies[3].text  # type: ignore[union-attr]
         [failure] = ask_all(engine, [request("many words " * 60)], ledger, QUIET, "answers", 1)
         assert isinstance(failure, Failure) and "more than context_tokens 96" in failure.cause
+
+
+def test_a_prompt_that_is_too_long_is_the_users_mistake_before_anything_is_asked(tmp_path: Path) -> None:
+    source = ModelSource("tiny", save_tiny(tmp_path / "tiny"), "digest")
+    talks = {
+        "short": (Message(role="user", content="Hi"),),
+        "seed-7": (Message(role="user", content="many words " * 60),),
+    }
+    with interview(Transformers(slots=1, context_tokens=96), source, Context(tmp_path, QUIET)) as model:
+        with pytest.raises(UserError, match=r"prompt seed-7: .* more than context_tokens 96; raise"):
+            model.refuse_unanswerable(talks, Sampling(max_tokens=12))
+        assert model.ledger.spend() == []
 
 
 def test_llamacpp_needs_a_gguf_that_it_can_read(tmp_path: Path) -> None:

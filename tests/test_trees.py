@@ -65,7 +65,7 @@ def batch_of(seed: int) -> list[Tree]:
 def test_logps_and_gradients_equal_plain_forward(
     family: str, dtype: torch.dtype, tolerance: float, explicit: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("favonius.trees.attention.EXPLICIT_LIMIT", 384 if explicit else 0)
+    monkeypatch.setattr("favonius.trees.attention.EXPLICIT_LIMIT", 192 if explicit else 0)
     monkeypatch.setattr(head, "COLUMNS", 96)
     monkeypatch.setattr(head, "ROWS", 16)
     trees = batch_of(1)

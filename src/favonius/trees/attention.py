@@ -22,7 +22,7 @@ from transformers import AttentionInterface
 from favonius.trees.pack import TreeSpan
 
 NAME = "favonius"
-EXPLICIT_LIMIT = 384
+EXPLICIT_LIMIT = 192
 """Longest segment for which, on a CPU, plain matrix products beat the fused kernel (docs/decisions/0003)."""
 
 
