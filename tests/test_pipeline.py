@@ -322,7 +322,14 @@ def start(recipe: Path, run: Path, delay: float) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.toy_run", "run", str(recipe), "--out", str(run)]
     environment = os.environ | {"FAVONIUS_TOY_DELAY": str(delay)}
     root = Path(__file__).parent.parent
-    return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts
+    )
+
+
+def hear_interrupts() -> None:
+    """A shell starts background jobs deaf to Ctrl-C, and their children inherit it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for_work(process: subprocess.Popen[str]) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -32,18 +33,27 @@ def outputs(run: Path) -> dict[str, dict[str, str]]:
     return {name: manifest.outputs for name, manifest in manifests.items() if manifest is not None}
 
 
+class Whole(NamedTuple):
+    """An undisturbed run and the time it took."""
+
+    recipe: Path
+    run: Path
+    seconds: float
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     folder = tmp_path_factory.mktemp("undisturbed")
     recipe = write_recipe(folder)
+    started = time.monotonic()
     process = start(recipe, folder / "run", folder / "cache", "--with-ablations")
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
-    return recipe, folder / "run"
+    return Whole(recipe, folder / "run", time.monotonic() - started)
 
 
-def test_the_method_runs_from_seeds_to_page(undisturbed: tuple[Path, Path]) -> None:
-    _, run = undisturbed
+def test_the_method_runs_from_seeds_to_page(undisturbed: Whole) -> None:
+    run = undisturbed.run
     assert list(outputs(run)) == list(STEPS)
     first = json.loads((run / "ddpo" / "metrics.jsonl").read_text().splitlines()[0])
     assert first["step"] == 0 and first["loss"] == pytest.approx(math.log(2), abs=2e-3)
@@ -54,30 +64,27 @@ def test_the_method_runs_from_seeds_to_page(undisturbed: tuple[Path, Path]) -> N
     assert str(run) not in page
 
 
-def test_kill_at_random_points_changes_no_result(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
-    recipe, whole = undisturbed
-    expected = outputs(whole)
-    run, rng = tmp_path / "run", random.Random(5)
+@pytest.mark.parametrize("share", [0.4, 0.55, 0.7, 0.85])
+def test_kill_at_random_points_changes_no_result(undisturbed: Whole, tmp_path: Path, share: float) -> None:
+    """Killed after a share of an undisturbed run's time, then once more at random, then left alone."""
+    rng = random.Random(share)
     kills = 0
-    while True:
-        process = start(recipe, run, tmp_path / "cache", "--with-ablations")
+    for seconds in (share * undisturbed.seconds, rng.uniform(0.4, 0.9) * undisturbed.seconds, None):
+        process = start(undisturbed.recipe, tmp_path / "run", tmp_path / "cache", "--with-ablations")
         try:
-            process.communicate(timeout=rng.uniform(4.0, 12.0))
+            _, errors = process.communicate(timeout=seconds)
+            assert process.returncode == 0, errors
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
             kills += 1
-            assert kills < 40, "no progress between kills"
-            continue
-        assert process.returncode == 0
-        break
     assert kills >= 1
-    assert outputs(run) == expected
+    assert outputs(tmp_path / "run") == outputs(undisturbed.run)
 
 
-def test_one_changed_field_repeats_what_depends_on_it(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+def test_one_changed_field_repeats_what_depends_on_it(undisturbed: Whole) -> None:
     """Another β: the pairs, the dSFT model and every paid answer stay; dDPO and the evaluation are made again."""
-    recipe, whole = undisturbed
+    recipe, whole, _ = undisturbed
     before = {name: (whole / name / "done.json").stat().st_mtime_ns for name in STEPS}
     time.sleep(0.01)
     cache = whole.parent / "cache"
