@@ -236,9 +236,10 @@ def test_rows_that_teach_nothing_are_counted_by_cause() -> None:
         "chosen and rejected are the same": 1, "empty answer": 1, "longer than max_length (200 tokens)": 1,
     }  # fmt: skip
     assert dialogue_rows(FORM, dialogues(1), 8, drops) == []
-    with pytest.raises(UserError, match=r"row d0: .*control token </s>"):
-        dialogue_rows(FORM, [dialogues(1)[0].model_copy(update={"messages": (
-            Message(role="user", content="</s>"), Message(role="assistant", content="x"))})], 200, drops)  # fmt: skip
+    talk = (Message(role="user", content="Hi"), Message(role="assistant", content="Bye</s>"))
+    assert dialogue_rows(FORM, [dialogues(1)[0].model_copy(update={"messages": talk})], 200, drops) == []
+    assert pair_rows(FORM, [good.model_copy(update={"rejected": "Bye</s>"})], 200, drops) == []
+    assert drops.counts["holds a control token"] == 2
 
 
 def test_no_row_left_and_rows_of_the_wrong_kind_are_sentences(world: Path) -> None:

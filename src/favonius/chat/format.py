@@ -17,6 +17,10 @@ from favonius.run import ModelSource
 from favonius.types import Message, Messages
 
 
+class ControlTokenError(UserError):
+    """A text holds, spelled out, a token that means something to the model, such as its end of turn."""
+
+
 @dataclass(frozen=True)
 class Encoded:
     """Token ids of a dialogue and, for each, whether it is the assistant's: words and end of turn."""
@@ -58,7 +62,7 @@ class ChatFormat:
         """Ids of a whole dialogue. Scored: every assistant turn's content and end token, or `only_last` of them.
 
         finished: False leaves the end token of the last turn unscored, for an answer that was cut off.
-        Raises UserError where a message holds a control token or the template rejects the dialogue.
+        Raises ControlTokenError where a message holds one, UserError where the template rejects the dialogue.
         """
         text = self._render(messages, generation_prompt=False)
         turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
@@ -91,7 +95,7 @@ class ChatFormat:
         for message in messages:
             for token in self._control_tokens:
                 if token in message.content:
-                    raise UserError(
+                    raise ControlTokenError(
                         f"a {message.role} message holds the control token {token}; take it out of the text"
                     )
         try:

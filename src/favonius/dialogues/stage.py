@@ -18,6 +18,7 @@ from favonius.run import Context, Inputs
 from favonius.types import Completion, Dialogue, Message, Messages
 
 Conversations = Mapping[str, Messages]
+FIRST_TURN_KEPT = " (first turn kept)"
 
 
 def run(config: DialoguesConfig, inputs: Inputs, out: Path, context: Context) -> None:
@@ -30,7 +31,7 @@ def run(config: DialoguesConfig, inputs: Inputs, out: Path, context: Context) ->
         answered = _answer(config, teacher, openings, "  first answers", drops)
         going_on = {name: talk for name, talk in answered.items() if goes_on(config, name)}
         asked = _ask_on(config, teacher, going_on, drops)
-        answered |= _answer(config, teacher, asked, "  second answers", drops)
+        answered |= _answer(config, teacher, asked, "  second answers", drops, FIRST_TURN_KEPT)
     dialogues = [
         Dialogue(id=seed.id, split=split_of(seed.id, config.test_share), messages=answered[seed.id])
         for seed in seeds
@@ -56,13 +57,13 @@ def run(config: DialoguesConfig, inputs: Inputs, out: Path, context: Context) ->
 
 
 def _answer(
-    config: DialoguesConfig, teacher: Interview, talks: Conversations, label: str, drops: Drops
+    config: DialoguesConfig, teacher: Interview, talks: Conversations, label: str, drops: Drops, note: str = ""
 ) -> dict[str, Messages]:
     """Each conversation with the teacher's answer; those whose answer has a flaw are left out and counted."""
     replies = teacher.ask(_asked(config, talks), config.sampling, label)
     answered: dict[str, Messages] = {}
     for name, reply in replies.items():
-        text = _usable(name, reply, drops)
+        text = _usable(name, reply, drops, note)
         if text is not None:
             answered[name] = (*talks[name], Message(role="assistant", content=text))
     return answered
@@ -74,14 +75,14 @@ def _asked(config: DialoguesConfig, talks: Conversations) -> dict[str, Messages]
     return {name: (*system, *talk) for name, talk in talks.items()}
 
 
-def _usable(name: str, reply: Completion | Failure, drops: Drops) -> str | None:
+def _usable(name: str, reply: Completion | Failure, drops: Drops, note: str) -> str | None:
     if isinstance(reply, Failure):
-        drops.add(f"teacher failed: {reply.cause}", name)
+        drops.add(f"teacher failed: {reply.cause}{note}", name)
         return None
     text = reply.text.strip()
     found = flaws(text, finished=reply.finish == "stop")
     if found:
-        drops.add(f"answer {found[0]}", f"{name}: {text}")
+        drops.add(f"answer {found[0]}{note}", f"{name}: {text}")
         return None
     return text
 
@@ -96,7 +97,7 @@ def _ask_on(config: DialoguesConfig, teacher: Interview, talks: Conversations, d
         question = None if isinstance(reply, Failure) else clean_question(reply.text)
         if question is None:
             said = reply.cause if isinstance(reply, Failure) else reply.text
-            drops.add("no usable follow-up question (first turn kept)", f"{name}: {said}")
+            drops.add(f"no usable follow-up question{FIRST_TURN_KEPT}", f"{name}: {said}")
         else:
             asked[name] = (*talks[name], Message(role="user", content=question))
     return asked

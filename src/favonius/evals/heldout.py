@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from favonius.chat.format import ChatFormat
+from favonius.chat.format import ChatFormat, ControlTokenError
 from favonius.models.load import load
 from favonius.run import Context, ModelSource
 from favonius.trees.store import stored_sums
@@ -17,13 +17,14 @@ PACK_TOKENS = 4096
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One model's log-probs. Rows longer than the limit under its tokenizer are left out and counted."""
+    """One model's log-probs. Rows longer than the limit under its tokenizer, or that hold one of its control
+    tokens, are left out and counted."""
 
     teacher: dict[str, tuple[float, int]]
     """Dialogue id → summed log-prob of the assistant's turns, and their tokens."""
     pairs: dict[str, tuple[float, float, int, int]]
     """Pair id → summed log-probs of chosen and rejected, and their tokens."""
-    too_long: int
+    left_out: int
 
 
 def held_out_logps(
@@ -35,15 +36,14 @@ def held_out_logps(
     context: Context,
 ) -> HeldOut:
     form = ChatFormat.load(source)
-    trees: dict[tuple[str, str], Tree] = {}
+    texts: dict[tuple[str, str], list[tuple[Messages, bool]]] = {}
     for dialogue in dialogues:
-        trees["dialogue", dialogue.id] = Tree.of(_sequence(form, dialogue.messages, True, False))
+        texts["dialogue", dialogue.id] = [(dialogue.messages, True)]
     for pair in pairs:
-        trees["pair", pair.id] = Tree.of(
-            _sequence(form, _answered(pair.prompt, pair.chosen), pair.chosen_finished, True),
-            _sequence(form, _answered(pair.prompt, pair.rejected), pair.rejected_finished, True),
-        )
-    fitting = {key: tree for key, tree in trees.items() if max(len(s.ids) for s in tree.sequences) <= max_length}
+        answers = ((pair.chosen, pair.chosen_finished), (pair.rejected, pair.rejected_finished))
+        texts["pair", pair.id] = [(_answered(pair.prompt, text), finished) for text, finished in answers]
+    trees = {key: _tree(form, own, key[0] == "pair", max_length) for key, own in texts.items()}
+    fitting = {key: tree for key, tree in trees.items() if tree is not None}
     with context.progress.bar(f"  {label}, held-out log-probs", len(fitting), "rows") as bar:
         sums = stored_sums(load(source), source.digest, list(fitting.values()), PACK_TOKENS, bar.advance)
     teacher = {}
@@ -61,6 +61,12 @@ def _answered(prompt: Messages, text: str) -> Messages:
     return (*prompt, Message(role="assistant", content=text))
 
 
-def _sequence(form: ChatFormat, messages: Messages, finished: bool, only_last: bool) -> TokenSequence:
-    encoded = form.encode(messages, finished=finished, only_last=only_last)
-    return TokenSequence.of(encoded.ids, encoded.scored)
+def _tree(form: ChatFormat, texts: Sequence[tuple[Messages, bool]], only_last: bool, max_length: int) -> Tree | None:
+    """None where a text is too long or holds a control token."""
+    try:
+        encodings = [form.encode(messages, finished=finished, only_last=only_last) for messages, finished in texts]
+    except ControlTokenError:
+        return None
+    if max(len(encoded.ids) for encoded in encodings) > max_length:
+        return None
+    return Tree.of(*(TokenSequence.of(encoded.ids, encoded.scored) for encoded in encodings))

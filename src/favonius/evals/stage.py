@@ -47,7 +47,7 @@ def run(config: EvaluateConfig, inputs: Inputs, out: Path, context: Context) -> 
             "tokens": sum(answer.tokens for answer in said),
             "held-out prompts": len(dialogues),
             "held-out pairs": len(pairs),
-            "rows too long for log-probs": sum(rows.too_long for rows in held_out.values()),
+            "rows left out of log-probs": sum(rows.left_out for rows in held_out.values()),
         },
     )
 

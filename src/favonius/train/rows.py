@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from favonius.chat.format import ChatFormat
+from favonius.chat.format import ChatFormat, ControlTokenError
 from favonius.data.checks import Drops
 from favonius.errors import UserError
 from favonius.trees.tree import TokenSequence, Tree
@@ -28,7 +28,11 @@ def dialogue_rows(form: ChatFormat, dialogues: Sequence[Dialogue], max_length: i
         if not any(message.role == "assistant" and message.content.strip() for message in dialogue.messages):
             drops.add("no assistant text", dialogue.id)
             continue
-        sequence = _sequence(form, dialogue.messages, True, False, dialogue.id)
+        try:
+            sequence = _sequence(form, dialogue.messages, True, False, dialogue.id)
+        except ControlTokenError as error:
+            drops.add("holds a control token", f"{dialogue.id}: {error}")
+            continue
         if len(sequence.ids) > max_length:
             drops.add(f"longer than max_length ({max_length} tokens)", dialogue.id)
         else:
@@ -43,10 +47,14 @@ def pair_rows(form: ChatFormat, pairs: Sequence[Pair], max_length: int, drops: D
         if not pair.chosen.strip() or not pair.rejected.strip():
             drops.add("empty answer", pair.id)
             continue
-        chosen, rejected = (
-            _sequence(form, (*pair.prompt, Message(role="assistant", content=text)), finished, True, pair.id)
-            for text, finished in ((pair.chosen, pair.chosen_finished), (pair.rejected, pair.rejected_finished))
-        )
+        try:
+            chosen, rejected = (
+                _sequence(form, (*pair.prompt, Message(role="assistant", content=text)), finished, True, pair.id)
+                for text, finished in ((pair.chosen, pair.chosen_finished), (pair.rejected, pair.rejected_finished))
+            )
+        except ControlTokenError as error:
+            drops.add("holds a control token", f"{pair.id}: {error}")
+            continue
         if max(len(chosen.ids), len(rejected.ids)) > max_length:
             drops.add(f"longer than max_length ({max_length} tokens)", pair.id)
         elif chosen == rejected:
@@ -61,6 +69,8 @@ def _sequence(
 ) -> TokenSequence:
     try:
         encoded = form.encode(messages, finished=finished, only_last=only_last)
+    except ControlTokenError:
+        raise
     except UserError as error:
         raise UserError(f"row {row}: {error}") from error
     return TokenSequence.of(encoded.ids, encoded.scored)
