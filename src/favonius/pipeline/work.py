@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -140,6 +141,8 @@ class _Worker:
             if not str(error).startswith(f"{step.name}:"):
                 error.args = (f"{step.name}: {error}",)
             raise
+        # A trained model and its optimizer hold each other through hooks; left to itself Python frees them too late.
+        gc.collect()
         manifest = folder.finish(step.identity, attempt, time.monotonic() - started)
         say(f"{step.name}: done in {clock(manifest.seconds)}")
         return manifest.output_digest()
