@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import gc
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
