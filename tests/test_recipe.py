@@ -363,6 +363,15 @@ JSON = st.recursive(
 )
 
 
+def test_a_key_with_a_line_break_is_refused_on_one_line(tmp_path: Path) -> None:
+    value = yaml.safe_load(RECIPE)
+    value["models"]["a\rb"] = 3
+    with pytest.raises(UserError) as caught:
+        load_recipe(write_recipe(tmp_path, yaml.safe_dump(value, sort_keys=False)))
+    assert "a\\rb" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_stands_somewhere_is_loaded_or_refused(tmp_path: Path, data: st.DataObject) -> None:

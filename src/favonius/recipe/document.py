@@ -37,7 +37,12 @@ class Document:
     def error(self, path: KeyPath, sentence: str) -> str:
         """`recipes/x.yaml:17: steps.ddpo.learning_rte: <sentence>`."""
         where = f" {dotted(path)}:" if path else ""
-        return f"{self.place(path)}:{where} {sentence}"
+        return _on_one_line(f"{self.place(path)}:{where} {sentence}")
+
+
+def _on_one_line(text: str) -> str:
+    """Control characters escaped: a key may hold any, and a problem is one line."""
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
 
 
 def dotted(path: KeyPath) -> str:
