@@ -2,6 +2,7 @@
 # make quickstart  the whole method on a small model, end to end
 # make smoke       the same in little
 # make test        the tests
+# make bench       Favonius' training step against TRL's; PAIRS=FILE.jsonl.gz names rows, made up otherwise
 # make check       lint, format, types, import floors
 # make clean       removes .venv and caches, keeps runs
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN = .venv/bin
 READY = .venv/.ready
 PIP = $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: setup quickstart smoke test check clean
+.PHONY: setup quickstart smoke test bench check clean
 
 setup: $(READY)
 
@@ -33,6 +34,9 @@ smoke: setup
 # Passive: worker threads that spin while they wait slow down everything else on a small machine.
 test: setup
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+
+bench: setup
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.suite $(if $(PAIRS),--rows $(PAIRS))
 
 check: setup
 	$(BIN)/ruff check .

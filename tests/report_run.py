@@ -14,6 +14,7 @@ import yaml
 
 from favonius.files import write_json, write_text
 from favonius.run import Identity, StepFolder
+from favonius.train.health import Alarm
 from favonius.types import digest
 
 HOSTILE = "</td></table><script>alert('☠')</script><img src=x onerror=alert(1)> & \"quoted\" {{ 7 * 7 }}"
@@ -98,6 +99,14 @@ STATS: dict[str, dict[str, Any]] = {
     "evaluate": {"kept": 132, "dropped": {}, "samples": {}, "tokens": 30_020, "answers": {"base": 44, "dSFT": 44}},
 }
 SECONDS = {"dialogues": 96, "dsft": 214.2, "answers": 161, "ratings": 48, "pairs": 0.4, "ddpo": 193, "evaluate": 83}
+
+
+ALARMS = [
+    Alarm(
+        31, "length explains the margin", "margins follow length: chosen answers have 300 tokens; balance the lengths"
+    ),
+    Alarm(40, "chosen answers get unlikely", f"the log-prob fell from -1.31 to -1.93 {HOSTILE}"),
+]
 
 
 def metrics(preferences: bool, steps: int = 66) -> Iterator[dict[str, Any]]:
@@ -224,7 +233,10 @@ def make_step(folder: Path, config: dict[str, Any], finish: bool = True) -> None
     identity = Identity(stage=config["stage"], version=1, config=config, inputs={"rows": digest(name)})
     attempt = step.begin(identity)
     if config["stage"] == "train":
-        lines = [json.dumps(row) for row in metrics(config["objective"]["kind"] == "dpo")]
+        preferences = config["objective"]["kind"] == "dpo"
+        lines = [
+            json.dumps(row) for row in (*metrics(preferences), *(alarm.record() for alarm in ALARMS if preferences))
+        ]
         write_text(folder / "metrics.jsonl", "\n".join(lines) + "\n")
     if not finish:
         return

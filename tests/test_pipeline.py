@@ -18,11 +18,10 @@ from typing import Any
 import pytest
 
 from favonius.dialogues.prompts import FOLLOW_UP_TOKENS
-from favonius.errors import FavoniusError, UserError
+from favonius.errors import FavoniusError, UserError, machine_failures
 from favonius.evals.config import EvaluateConfig
 from favonius.files import read_json
 from favonius.pipeline.estimate import Estimate, estimate
-from favonius.pipeline.failures import machine_failures
 from favonius.pipeline.plan import PlannedStep, plan
 from favonius.pipeline.saved import current_recipe, known_digests, read_origin, saved_recipe
 from favonius.recipe import load_recipe

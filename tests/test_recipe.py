@@ -340,7 +340,9 @@ def test_the_schema_describes_the_recipe() -> None:
     assert "description" in schema["properties"]["models"]
     train = schema["$defs"]["TrainConfig"]
     assert train["additionalProperties"] is False
-    assert train["properties"]["rows"]["description"] == "A dialogues step for SFT, a pairs step for DPO."
+    assert train["properties"]["rows"]["description"] == (
+        "A dialogues step for SFT; for the other objectives a pairs step."
+    )
     assert {"type": "string", "description": "The model's source."} in schema["properties"]["models"][
         "additionalProperties"
     ]["anyOf"]

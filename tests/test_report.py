@@ -22,7 +22,7 @@ from favonius.report import page, plots, tables, wording
 from favonius.report.gather import Estimate, read_run, seeds
 from favonius.report.public import HIDDEN, Public, printable
 from favonius.report.story import brief, tell
-from tests.report_run import MODELS, SHA, STATS, STEPS, make_run, results
+from tests.report_run import ALARMS, MODELS, SHA, STATS, STEPS, make_run, results
 
 
 class Page(HTMLParser):
@@ -125,6 +125,29 @@ def test_curves(html: str) -> None:
     assert html.count('-level"') == 4, "ln 2, a coin, margin 0, reward 0"
     assert not set(plots.STAND_IN.values()) & set(re.findall(r"#\w{6}", html))
     assert "var(--first)" in html and "<metadata" not in html and "font-family: 'DejaVu" not in html
+
+
+def test_alarms_stand_in_words_by_the_curves_of_their_training(html: str) -> None:
+    text = re.sub(r"\s+", " ", Page(html).text)
+    assert "2 alarms in this training." in text and html.count("alarms in this training") == 1
+    assert "Step 31, length explains the margin: margins follow length: chosen answers have 300 tokens" in text
+    first, second = (text.index(f"Step {alarm.step}, {alarm.kind}") for alarm in ALARMS)
+    assert first < second < text.rindex("Answers to held-out prompts")
+    assert html.index("<h3>ddpo") < html.index('class="callout alarms"') < html.index('id="c1-0-figure_1"')
+
+
+def test_alarms_are_no_rows_of_curves_and_a_repeated_one_is_shown_once(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    file = run / "ddpo" / "metrics.jsonl"
+    before = read_run(run).step("ddpo")
+    write_text(file, file.read_text() + json.dumps(ALARMS[0].record()) + '\n{"split": "alarm", "step": 3}\n')
+    step = read_run(run).step("ddpo")
+    assert before is not None and step is not None and step.metrics == before.metrics
+    assert [(alarm.step, alarm.kind, alarm.sentence) for alarm in step.alarms] == [
+        (alarm.step, alarm.kind, alarm.sentence) for alarm in ALARMS
+    ]
+    assert (before.unreadable, step.unreadable) == (0, 1)
+    assert all(row["split"] in ("train", "test") for row in step.metrics)
 
 
 def test_level_line_lies_where_the_first_dpo_test_loss_does(html: str) -> None:

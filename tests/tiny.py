@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     LlamaConfig,
@@ -40,22 +42,21 @@ FAMILIES = ("llama", "mistral", "qwen3", "gemma3")
 
 def tiny_model(family: str, dtype: torch.dtype = torch.float32, attention: str = "favonius", seed: int = 0,
                **changes: object) -> PreTrainedModel:  # fmt: skip
-    """A random model; Mistral and Gemma 3 have a sliding window of 8, Gemma 3 in its first layer only."""
+    """A random model; Mistral has a sliding window of 8, Gemma in its first layer only; `changes` go to its config."""
     torch.manual_seed(seed)
-    shape = {**SHAPE, **changes}
+    gemma = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"], "query_pre_attn_scalar": 8}
     model: PreTrainedModel
     match family:
         case "llama":
-            model = LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=False))
+            model = LlamaForCausalLM(LlamaConfig(**{**SHAPE, "tie_word_embeddings": False, **changes}))
         case "mistral":
-            model = MistralForCausalLM(MistralConfig(**shape, sliding_window=8))
+            model = MistralForCausalLM(MistralConfig(**{**SHAPE, "sliding_window": 8, **changes}))
         case "qwen3":
-            model = Qwen3ForCausalLM(Qwen3Config(**shape))
+            model = Qwen3ForCausalLM(Qwen3Config(**{**SHAPE, **changes}))
+        case "gemma2":
+            model = Gemma2ForCausalLM(Gemma2Config(**{**SHAPE, **gemma, **changes}))
         case "gemma3":
-            layers = ["sliding_attention", "full_attention"]
-            model = Gemma3ForCausalLM(
-                Gemma3TextConfig(**shape, sliding_window=8, layer_types=layers, query_pre_attn_scalar=8)
-            )
+            model = Gemma3ForCausalLM(Gemma3TextConfig(**{**SHAPE, **gemma, **changes}))
         case _:
             raise ValueError(family)
     for parameter in model.parameters():  # larger than the default, so that attention is not uniform

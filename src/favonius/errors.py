@@ -1,9 +1,20 @@
-"""The two kinds of failure that a person meets as one sentence.
+"""The kinds of failure that a person meets as one sentence.
 
 Everything else that is raised is a fault of ours and keeps its traceback.
 """
 
 from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL_TEXTS = ("No space left on device", "database or disk is full", "Disk quota exceeded")
+"""What SQLite, safetensors and torch say; they do not raise OSError."""
+MEMORY_TEXTS = ("can't allocate memory", "out of memory")
 
 
 class FavoniusError(Exception):
@@ -21,7 +32,55 @@ class UserError(FavoniusError):
     exit_code = 2
 
 
+class StoppedError(FavoniusError):
+    """Asked to stop (Ctrl-C, a scheduler's SIGTERM), the run did so in good order; running it again goes on."""
+
+    exit_code = 130
+
+
 def brief(error: BaseException, most: int = 200) -> str:
     """What another library's error says, for the middle of a sentence: its first line, `most` characters of it."""
     text = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+@contextmanager
+def machine_failures(run: Path) -> Iterator[None]:
+    """Turn a full disk or memory inside the block into FavoniusError; let everything else through."""
+    try:
+        yield
+    except FavoniusError:
+        raise
+    except Exception as error:
+        sentence = _sentence(error, run)
+        if sentence is None:
+            raise
+        raise FavoniusError(sentence) from error
+
+
+def _sentence(error: Exception, run: Path) -> str | None:
+    for cause in _chain(error):
+        if (isinstance(cause, OSError) and cause.errno in FULL) or any(text in str(cause) for text in FULL_TEXTS):
+            path = cause.filename if isinstance(cause, OSError) and cause.filename else run
+            return (
+                f"no space left on the disk that holds {os.fsdecode(path)}; free some and run the same command again: "
+                "nothing finished is lost"
+            )
+        if isinstance(cause, MemoryError) or _is_out_of_memory(cause):
+            return (
+                "not enough memory; lower pack_tokens, batch_size, max_length or the engine's slots in the recipe, "
+                "or close other programs, and run the same command again: nothing finished is lost"
+            )
+    return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Torch raises RuntimeErrors; asking for their class would import it."""
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in MEMORY_TEXTS)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -63,6 +63,8 @@ class StageConfig(Noun):
 
     version: ClassVar[int] = 1
     """Raised when the stage makes something else of the same config and inputs. Here, to be read without torch."""
+    not_identity: ClassVar[frozenset[str]] = frozenset({"ablation"})
+    """Fields that say how the work is done and not what it makes: changing one never makes a step start afresh."""
 
     stage: str
     ablation: bool = False

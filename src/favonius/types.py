@@ -89,6 +89,18 @@ class Pair(Noun):
     rejected_score: float | None = None
 
 
+class LabelledAnswer(Noun):
+    """One answer to one prompt, to be given more often or less: a row of KTO, in labelled_answers.jsonl."""
+
+    id: str
+    split: Split
+    prompt: Messages
+    text: str
+    desirable: bool
+    finished: bool = True
+    source: str | None = None
+
+
 class Sampling(Noun):
     """How tokens are drawn. temperature 0 is greedy; `seed` and a request's sample index fix the draw."""
 

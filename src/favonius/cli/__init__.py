@@ -15,9 +15,9 @@ from pathlib import Path
 
 from favonius import __doc__ as summary
 from favonius import __version__
-from favonius.errors import FavoniusError
+from favonius.errors import FavoniusError, StoppedError
 
-STOPPED = 130
+STOPPED = StoppedError.exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             traceback.print_exc()
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            print(line if isinstance(error, StoppedError) else f"error: {line}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         if options.debug:

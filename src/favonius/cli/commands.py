@@ -9,9 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from favonius.cli import tables
-from favonius.errors import UserError
+from favonius.errors import UserError, machine_failures
 from favonius.pipeline.estimate import estimate
-from favonius.pipeline.failures import machine_failures
 from favonius.pipeline.plan import plan
 from favonius.pipeline.saved import current_recipe, known_digests, read_origin, saved_recipe
 from favonius.progress import Progress

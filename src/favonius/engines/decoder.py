@@ -50,7 +50,7 @@ class Prefill:
         tokens = k_BGTD.shape[2]
         for kept, new in zip(self.cache.layer(layer, k_BGTD), (k_BGTD, v_BGTD), strict=True):
             kept[self.slot, :, :tokens] = new[0]
-        return segment_attention(q_BHTD[0], k_BGTD[0], v_BGTD[0], scale, window, softcap).transpose(0, 1)[None]
+        return segment_attention(q_BHTD[0], k_BGTD[0], v_BGTD[0], scale, window, softcap)[None]
 
 
 @dataclass(frozen=True)

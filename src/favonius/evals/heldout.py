@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from favonius.chat.format import ChatFormat, ControlTokenError
 from favonius.models.load import load
 from favonius.run import Context, ModelSource
-from favonius.trees.store import stored_sums
+from favonius.trees.store import stored_logps
 from favonius.trees.tree import TokenSequence, Tree
 from favonius.types import Dialogue, Message, Messages, Pair
 
@@ -45,10 +45,10 @@ def held_out_logps(
     trees = {key: _tree(form, own, key[0] == "pair", max_length) for key, own in texts.items()}
     fitting = {key: tree for key, tree in trees.items() if tree is not None}
     with context.progress.bar(f"  {label}, held-out log-probs", len(fitting), "rows") as bar:
-        sums = stored_sums(load(source), source.digest, list(fitting.values()), PACK_TOKENS, bar.advance)
+        stored = stored_logps(load(source), source.digest, list(fitting.values()), PACK_TOKENS, done=bar.advance)
     teacher = {}
     preferences = {}
-    for ((kind, name), tree), totals in zip(fitting.items(), sums.by_tree, strict=True):
+    for ((kind, name), tree), totals in zip(fitting.items(), stored.sums, strict=True):
         lengths = [sequence.scored_tokens for sequence in tree.sequences]
         if kind == "dialogue":
             teacher[name] = (totals[0], lengths[0])

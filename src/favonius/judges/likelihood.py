@@ -11,7 +11,7 @@ from favonius.errors import UserError
 from favonius.judges.judge import Failure, Score, Verdict
 from favonius.models.load import load
 from favonius.run import ModelSource
-from favonius.trees.store import stored_sums
+from favonius.trees.store import stored_logps
 from favonius.trees.tree import TokenSequence, Tree
 from favonius.types import Answer, Message
 
@@ -42,8 +42,8 @@ class Likelihood:
                 groups.setdefault(answer.prompt_id, []).append(index)
         members = list(groups.values())
         trees = [Tree.of(*(sequences[index] for index in group)) for group in members]
-        sums = stored_sums(self.model, self.weights, trees, PACK_TOKENS, done)
-        for group, tree, totals in zip(members, trees, sums.by_tree, strict=True):
+        stored = stored_logps(self.model, self.weights, trees, PACK_TOKENS, done=done)
+        for group, tree, totals in zip(members, trees, stored.sums, strict=True):
             for index, sequence, total in zip(group, tree.sequences, totals, strict=True):
                 verdicts[index] = Score(total / sequence.scored_tokens)
         return [verdict for verdict in verdicts if verdict is not None]

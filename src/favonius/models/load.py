@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig, PreTrainedModel
 from transformers.utils import logging
 
 from favonius.errors import FavoniusError, UserError, brief
@@ -45,10 +45,15 @@ def resolve_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def load(
-    source: ModelSource, dtype: Precision = "auto", device: torch.device | None = None, attention: str = "favonius"
+    source: ModelSource,
+    dtype: Precision = "auto",
+    device: torch.device | None = None,
+    attention: str = "favonius",
+    nf4: bool = False,
 ) -> PreTrainedModel:
     """The model of `source` in eval mode, without a cache between calls, on `device` (default: `device()`).
 
+    nf4: linear layers other than the head hold 4 bits per weight, and compute in `dtype` (`models.adapters`).
     `attention` is a name in transformers' attention interface; the caller has registered it. Reads safetensors only
     and runs no code from the folder. UserError where a file is missing, damaged or of an unsupported architecture.
     """
@@ -59,6 +64,8 @@ def load(
             model, info = AutoModelForCausalLM.from_pretrained(
                 source.folder,
                 dtype=resolve_dtype(dtype, place),
+                quantization_config=_nf4(resolve_dtype(dtype, place)) if nf4 else None,
+                device_map={"": place} if nf4 else None,
                 attn_implementation=attention,
                 use_safetensors=True,
                 local_files_only=True,
@@ -80,6 +87,16 @@ def load(
     model.config.use_cache = False
     loaded: PreTrainedModel = model.to(place).eval()
     return loaded
+
+
+def _nf4(compute: torch.dtype) -> BitsAndBytesConfig:
+    """As in the QLoRA paper (arXiv 2305.14314): NormalFloat 4, its scales quantised as well."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
 
 
 def _place(wanted: torch.device | None) -> torch.device:

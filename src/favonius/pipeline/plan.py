@@ -57,7 +57,7 @@ def plan_step(recipe: Recipe, name: str, run: Path, folder: Path, digests: Mappi
     identity = Identity(
         stage=config.stage,
         version=config.version,
-        config=config.model_dump(mode="json", exclude={"ablation"}),
+        config=config.model_dump(mode="json", exclude=set(config.not_identity)),
         inputs=inputs,
     )
     changes = [] if before is None else list(differences(before, identity))

@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from favonius.errors import FavoniusError, UserError
+from favonius.errors import FavoniusError, UserError, machine_failures
 from favonius.models.config import ModelConfig
-from favonius.pipeline.failures import machine_failures
 from favonius.pipeline.plan import PlannedStep, plan_step
 from favonius.pipeline.saved import Origin, save_models, save_recipe
 from favonius.pipeline.stages import Stage, stage_of

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from favonius.errors import UserError
 from favonius.files import read_json
@@ -82,6 +82,14 @@ class ModelRecord(Reading):
     template: str | None = None
 
 
+class Alarm(Reading):
+    """What training noticed about itself (train.health)."""
+
+    step: int
+    kind: str
+    sentence: str
+
+
 @dataclass(frozen=True)
 class Step:
     """One step of the recipe and whatever of it is on disk."""
@@ -95,6 +103,7 @@ class Step:
     manifest: Manifest | None
     stats: Mapping[str, Any]
     metrics: tuple[Row, ...]
+    alarms: tuple[Alarm, ...]
     unreadable: int
     """Lines of metrics.jsonl that are no JSON (a kill tears at most one per attempt)."""
     results: Results | None
@@ -150,7 +159,7 @@ def read_run(path: Path) -> Run:
 def _read_step(folder: Path, config: Mapping[str, Any]) -> Step:
     step = StepFolder(folder)
     identity, manifest = step.identity(), step.manifest()
-    metrics, unreadable = _read_metrics(folder / "metrics.jsonl")
+    metrics, alarms, unreadable = _read_metrics(folder / "metrics.jsonl")
     results = folder / "results.json"
     return Step(
         name=folder.name,
@@ -162,6 +171,7 @@ def _read_step(folder: Path, config: Mapping[str, Any]) -> Step:
         manifest=manifest,
         stats=step.stats(),
         metrics=metrics,
+        alarms=alarms,
         unreadable=unreadable,
         results=Results.model_validate(read_json(results)) if results.is_file() else None,
     )
@@ -175,17 +185,26 @@ def _state(folder: Path, config: Mapping[str, Any], manifest: Manifest | None) -
     return "left out" if config.get("ablation") else "not started"
 
 
-def _read_metrics(file: Path) -> tuple[tuple[Row, ...], int]:
-    """Rows in order, the last of each (split, step) because a resumed training may repeat one, and unreadable lines."""
+def _read_metrics(file: Path) -> tuple[tuple[Row, ...], tuple[Alarm, ...], int]:
+    """Rows and alarms in order, the last of each (split, step) or (kind, step) because a resumed training may repeat
+    one, and unreadable lines."""
     rows: dict[tuple[str, int], Row] = {}
+    alarms: dict[tuple[str, int], Alarm] = {}
     unreadable = 0
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
         try:
             row = json.loads(line)
-            rows[row["split"], row["step"]] = row
-        except (json.JSONDecodeError, KeyError, TypeError):
+            if row["split"] == "alarm":
+                alarms[row["kind"], row["step"]] = Alarm.model_validate(row)
+            else:
+                rows[row["split"], row["step"]] = row
+        except (json.JSONDecodeError, ValidationError, KeyError, TypeError):
             unreadable += 1
-    return tuple(sorted(rows.values(), key=lambda row: row["step"])), unreadable
+    return (
+        tuple(sorted(rows.values(), key=lambda row: row["step"])),
+        tuple(sorted(alarms.values(), key=lambda alarm: alarm.step)),
+        unreadable,
+    )
 
 
 def seeds(steps: tuple[Step, ...]) -> list[tuple[str, Any]]:

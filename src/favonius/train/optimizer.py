@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +29,8 @@ class MasterWeights:
                     f"freeze: no parameter's name contains {pattern!r}; names look like {next(iter(named))}"
                 )
         for name, parameter in named.items():
-            parameter.requires_grad_(not any(pattern in name for pattern in freeze))
+            # What an adapter has frozen stays frozen.
+            parameter.requires_grad_(parameter.requires_grad and not any(pattern in name for pattern in freeze))
         self.computes = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
         if not self.computes:
             raise UserError("freeze: every parameter is frozen, so there is nothing to train")
@@ -68,14 +71,41 @@ class MasterWeights:
 
 def make_optimizer(config: TrainConfig, parameters: list[Tensor]) -> torch.optim.Optimizer:
     """AdamW with Zephyr's betas and eps, or RMSprop, which Zephyr's DPO really used (zephyr-spec §1.6)."""
+    groups = _groups(parameters, config.weight_decay)
     match config.optimizer:
+        case "adamw8bit":
+            return _eight_bit_adamw(config, groups)
         case "adamw":
-            return torch.optim.AdamW(
-                parameters, lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=config.weight_decay,
-                fused=True,
-            )  # fmt: skip
+            return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
         case "rmsprop":
-            return torch.optim.RMSprop(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+            return torch.optim.RMSprop(groups, lr=config.learning_rate)
+
+
+def _groups(parameters: Sequence[Tensor], weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices are decayed, norms and biases are not, as in transformers. Parameters stay in their order, by which
+    checkpoints name the optimizer's state."""
+    if not weight_decay:
+        return [{"params": list(parameters), "weight_decay": 0.0}]
+    runs = groupby(parameters, key=lambda parameter: parameter.ndim > 1)
+    return [{"params": list(run), "weight_decay": weight_decay if matrices else 0.0} for matrices, run in runs]
+
+
+def _eight_bit_adamw(config: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """AdamW with block-wise 8-bit moments, Dettmers et al. 2022 (arXiv 2110.02861); small tensors in fp32."""
+    device = groups[0]["params"][0].device
+    if device.type != "cuda":
+        raise UserError(
+            f"optimizer: adamw8bit needs a CUDA GPU, and this machine trains on its {device.type}; "
+            "write optimizer: adamw"
+        )
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise UserError(
+            "optimizer: adamw8bit needs the package bitsandbytes; install it with: pip install 'favonius[eightbit]'"
+        ) from error
+    made: torch.optim.Optimizer = AdamW8bit(groups, lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-8)
+    return made
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:

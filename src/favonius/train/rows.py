@@ -2,75 +2,207 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 from favonius.chat.format import ChatFormat, ControlTokenError
 from favonius.data.checks import Drops
+from favonius.data.rows import read_rows
 from favonius.errors import UserError
+from favonius.train.config import TrainConfig
+from favonius.train.objectives import KTO, SFT, needs_baseline
 from favonius.trees.tree import TokenSequence, Tree
-from favonius.types import Dialogue, Message, Pair, Split
+from favonius.types import Dialogue, LabelledAnswer, Message, Messages, Pair, Split
+
+DIALOGUES, PAIRS, LABELLED = "dialogues.jsonl", "pairs.jsonl", "labelled_answers.jsonl"
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one dialogue or pair is to the training step. A pair's sequences are chosen, rejected."""
+    """What one dialogue, pair or labelled answer is to the training step. A pair's sequences are chosen, rejected."""
 
     id: str
     split: Split
     tree: Tree
+    desirable: tuple[bool, ...]
+    """For each sequence of the tree, whether it is to become more likely."""
+    mismatched: Tree | None = None
+    """This row's prompt with another row's answers, where the objective needs it (KTO)."""
+
+    @property
+    def length_gap(self) -> int:
+        """Scored tokens of the desirable sequences minus those of the others."""
+        marked = zip(self.tree.sequences, self.desirable, strict=True)
+        return sum(sequence.scored_tokens * (1 if desirable else -1) for sequence, desirable in marked)
 
 
-def dialogue_rows(form: ChatFormat, dialogues: Sequence[Dialogue], max_length: int, drops: Drops) -> list[Row]:
-    """One tree per dialogue, every assistant turn scored."""
+def read_training_rows(config: TrainConfig, folder: Path, form: ChatFormat, drops: Drops) -> list[Row]:
+    """Rows of the kind that the objective learns from, in the order of the file.
+
+    UserError where the step made another kind, where none is left to train on, or where more than `max_dropped_share`
+    of them cannot be learned from.
+    """
+    encoder = Encoder(form, config.max_length, config.truncation)
+    match config.objective:
+        case SFT(scored=scored):
+            rows = dialogue_rows(encoder, read_rows(_file(config, folder, DIALOGUES), Dialogue), drops, scored)
+        case KTO() if (folder / LABELLED).exists():
+            rows = labelled_rows(encoder, read_rows(folder / LABELLED, LabelledAnswer), drops)
+        case _:
+            rows = pair_rows(encoder, read_rows(_file(config, folder, PAIRS), Pair), drops)
+    _refuse_few(config, rows, drops)
+    return with_mismatches(rows, config.max_length) if needs_baseline(config.objective) else rows
+
+
+def _file(config: TrainConfig, folder: Path, name: str) -> Path:
+    if not (folder / name).exists():
+        raise UserError(
+            f"rows: step {config.rows} makes no {name}, which objective {config.objective.kind} learns from"
+        )
+    return folder / name
+
+
+def _refuse_few(config: TrainConfig, rows: Sequence[Row], drops: Drops) -> None:
+    dropped = sum(drops.counts.values())
+    causes = ", ".join(f"{count} {cause}" for cause, count in drops.counts.items()) or "the file is empty"
+    if not any(row.split == "train" for row in rows):
+        raise UserError(f"rows: {config.rows}: no training row is left ({causes})")
+    if dropped > config.max_dropped_share * (dropped + len(rows)):
+        raise UserError(
+            f"rows: {config.rows}: {dropped} of {dropped + len(rows)} rows cannot be learned from ({causes}), more "
+            f"than max_dropped_share {config.max_dropped_share:g} allows; mend them or raise it"
+        )
+
+
+class UnfitError(Exception):
+    """Nothing can be learned from a row; the message is the cause that it is counted under."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Messages to token sequences of at most `max_length` tokens.
+
+    truncation: what becomes of longer ones. drop: UnfitError. keep_start: they end after `max_length` tokens, so what
+    is cut off has no end token, and its answer is not taught to stop there.
+    """
+
+    form: ChatFormat
+    max_length: int
+    truncation: Literal["drop", "keep_start"] = "drop"
+
+    def dialogue(self, dialogue: Dialogue, scored: Literal["assistant", "all"]) -> TokenSequence:
+        """Every assistant turn scored, or every token that has another before it."""
+        if not any(message.role == "assistant" and message.content.strip() for message in dialogue.messages):
+            raise UnfitError("no assistant text")
+        encoded = self.form.encode(dialogue.messages)
+        marks = encoded.scored if scored == "assistant" else [False] + [True] * (len(encoded.ids) - 1)
+        return self.fit(self.whole(encoded.ids, marks))
+
+    def answer(self, prompt: Messages, text: str, finished: bool) -> TokenSequence:
+        """The answer scored, its end token too where it is finished. Of any length: see `fit`."""
+        if not text.strip():
+            raise UnfitError("empty answer")
+        messages = (*prompt, Message(role="assistant", content=text))
+        encoded = self.form.encode(messages, finished=finished, only_last=True)
+        return self.whole(encoded.ids, encoded.scored)
+
+    def whole(self, ids: Sequence[int], scored: Sequence[bool]) -> TokenSequence:
+        if not any(scored):
+            raise UnfitError("no token is scored")
+        return TokenSequence.of(ids, scored)
+
+    def fit(self, sequence: TokenSequence) -> TokenSequence:
+        if len(sequence.ids) <= self.max_length:
+            return sequence
+        limit = f"max_length ({self.max_length} tokens)"
+        if not any(sequence.scored[: self.max_length]):
+            raise UnfitError(f"prompt longer than {limit}")
+        if self.truncation == "drop":
+            raise UnfitError(f"longer than {limit}")
+        return TokenSequence.of(sequence.ids[: self.max_length], sequence.scored[: self.max_length])
+
+
+def dialogue_rows(
+    encoder: Encoder, dialogues: Sequence[Dialogue], drops: Drops, scored: Literal["assistant", "all"] = "assistant"
+) -> list[Row]:
+    """One tree of one sequence per dialogue."""
     rows = []
     for dialogue in dialogues:
-        if not any(message.role == "assistant" and message.content.strip() for message in dialogue.messages):
-            drops.add("no assistant text", dialogue.id)
-            continue
-        try:
-            sequence = _sequence(form, dialogue.messages, True, False, dialogue.id)
-        except ControlTokenError as error:
-            drops.add("holds a control token", f"{dialogue.id}: {error}")
-            continue
-        if len(sequence.ids) > max_length:
-            drops.add(f"longer than max_length ({max_length} tokens)", dialogue.id)
-        else:
-            rows.append(Row(dialogue.id, dialogue.split, Tree.of(sequence)))
+        with counted(drops, dialogue.id):
+            tree = Tree.of(encoder.dialogue(dialogue, scored))
+            rows.append(Row(dialogue.id, dialogue.split, tree, (True,)))
     return rows
 
 
-def pair_rows(form: ChatFormat, pairs: Sequence[Pair], max_length: int, drops: Drops) -> list[Row]:
-    """One tree per pair, the answers scored."""
+def pair_rows(encoder: Encoder, pairs: Sequence[Pair], drops: Drops) -> list[Row]:
+    """One tree of two sequences per pair, the answers scored."""
     rows = []
     for pair in pairs:
-        if not pair.chosen.strip() or not pair.rejected.strip():
-            drops.add("empty answer", pair.id)
-            continue
-        try:
-            chosen, rejected = (
-                _sequence(form, (*pair.prompt, Message(role="assistant", content=text)), finished, True, pair.id)
-                for text, finished in ((pair.chosen, pair.chosen_finished), (pair.rejected, pair.rejected_finished))
-            )
-        except ControlTokenError as error:
-            drops.add("holds a control token", f"{pair.id}: {error}")
-            continue
-        if max(len(chosen.ids), len(rejected.ids)) > max_length:
-            drops.add(f"longer than max_length ({max_length} tokens)", pair.id)
-        elif chosen == rejected:
-            drops.add("chosen and rejected are the same", pair.id)
-        else:
-            rows.append(Row(pair.id, pair.split, Tree.of(chosen, rejected)))
+        with counted(drops, pair.id):
+            chosen = encoder.answer(pair.prompt, pair.chosen, pair.chosen_finished)
+            rejected = encoder.answer(pair.prompt, pair.rejected, pair.rejected_finished)
+            if chosen == rejected:
+                raise UnfitError("chosen and rejected are the same")
+            chosen, rejected = encoder.fit(chosen), encoder.fit(rejected)
+            if chosen == rejected:
+                raise UnfitError("chosen and rejected are the same after truncation")
+            rows.append(Row(pair.id, pair.split, Tree.of(chosen, rejected), (True, False)))
     return rows
 
 
-def _sequence(
-    form: ChatFormat, messages: tuple[Message, ...], finished: bool, only_last: bool, row: str
-) -> TokenSequence:
+def labelled_rows(encoder: Encoder, answers: Sequence[LabelledAnswer], drops: Drops) -> list[Row]:
+    """One tree of one sequence per answer, the answer scored."""
+    rows = []
+    for answer in answers:
+        with counted(drops, answer.id):
+            sequence = encoder.fit(encoder.answer(answer.prompt, answer.text, answer.finished))
+            rows.append(Row(answer.id, answer.split, Tree.of(sequence), (answer.desirable,)))
+    return rows
+
+
+@contextmanager
+def counted(drops: Drops, row: str) -> Iterator[None]:
+    """Leave a row out that is unfit, counted by cause with its id. UserError where the chat template rejects it."""
     try:
-        encoded = form.encode(messages, finished=finished, only_last=only_last)
-    except ControlTokenError:
-        raise
+        yield
+    except UnfitError as error:
+        drops.add(str(error), row)
+    except ControlTokenError as error:
+        drops.add("holds a control token", f"{row}: {error}")
     except UserError as error:
         raise UserError(f"row {row}: {error}") from error
-    return TokenSequence.of(encoded.ids, encoded.scored)
+
+
+def with_mismatches(rows: Sequence[Row], max_length: int) -> list[Row]:
+    """Rows with `mismatched` set: each prompt with the answers of the row before it that has another prompt.
+
+    Fixed for a row, whatever batch it comes in, so that its reference log-probs are made once. UserError where all
+    prompts are the same.
+    """
+    prompts = [_prompt(row.tree.sequences[0]) for row in rows]
+    # Of the first row, the row before it is the last one.
+    other = next((index for index in reversed(range(len(rows))) if prompts[index] != prompts[0]), None)
+    if other is None:
+        raise UserError("kto: every row has the same prompt, and its baseline needs answers to other prompts")
+    mismatched = []
+    for index, row in enumerate(rows):
+        if prompts[index - 1] != prompts[index]:
+            other = index - 1
+        sequences = [_moved(prompts[index], sequence, max_length) for sequence in rows[other].tree.sequences]
+        mismatched.append(replace(row, mismatched=Tree.of(*sequences)))
+    return mismatched
+
+
+def _prompt(sequence: TokenSequence) -> tuple[int, ...]:
+    return sequence.ids[: sequence.scored.index(True)]
+
+
+def _moved(prompt: tuple[int, ...], sequence: TokenSequence, max_length: int) -> TokenSequence:
+    """The answer of `sequence` after another prompt, which leaves room for a token of it at least."""
+    own = sequence.scored.index(True)
+    ids = (*prompt, *sequence.ids[own:])[:max_length]
+    scored = (*[False] * len(prompt), *sequence.scored[own:])[:max_length]
+    return TokenSequence.of(ids, scored)

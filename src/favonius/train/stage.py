@@ -6,35 +6,59 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from favonius.chat.format import ChatFormat
 from favonius.data.checks import Drops
-from favonius.data.rows import read_rows
-from favonius.errors import UserError
 from favonius.files import write_json
+from favonius.models.adapters import check_machine, inject, merged, save_adapter
 from favonius.models.load import load, save
-from favonius.run import Context, Inputs
+from favonius.run import Context, Inputs, ModelSource
+from favonius.train.batches import shares
+from favonius.train.compiled import compile_model, worth_compiling
 from favonius.train.config import TrainConfig
+from favonius.train.distributed import World, whole
+from favonius.train.flops import Cost
+from favonius.train.launch import Job, launch
 from favonius.train.loop import Trainer
-from favonius.train.losses import needs_reference
-from favonius.train.objectives import DPO, SFT
-from favonius.train.rows import Row, dialogue_rows, pair_rows
-from favonius.trees.store import stored_sums
-from favonius.types import Dialogue, Pair
+from favonius.train.memory import kept_memory
+from favonius.train.objectives import needs_reference, needs_token_reference
+from favonius.train.rows import Row, read_training_rows
+from favonius.train.step import Reference
+from favonius.trees.store import stored_logps
+from favonius.trees.tree import Tree
 
 
 def run(config: TrainConfig, inputs: Inputs, out: Path, context: Context) -> None:
-    """Train `config.model` on `config.rows`; writes model/, metrics.jsonl and stats.json."""
-    source = inputs.model(config.model)
+    """Train `config.model` on `config.rows`; writes model/, adapter/ where it trains one, metrics.jsonl, stats.json."""
+    if config.processes * config.nodes > 1:
+        launch(Job(config, inputs, out, context.run), context.progress)
+    else:
+        with kept_memory():
+            train(config, inputs, out, context, World.alone())
+
+
+def train(config: TrainConfig, inputs: Inputs, out: Path, context: Context, world: World) -> None:
+    """The same as one of the ranks of `world`, which all call this together."""
+    source, lora = inputs.model(config.model), config.adapter
+    if lora:
+        check_machine(lora, world.device)
     form = ChatFormat.load(source)
     drops = Drops()
     rows = read_training_rows(config, inputs.folder(config.rows), form, drops)
-    model = load(source, config.precision)
-    reference, computed = reference_logps(config, model, source.digest, rows, context)
-    trainer = Trainer(model, rows, reference, config, out)
+    nf4 = lora is not None and lora.quantize == "nf4"
+    model = load(source, config.precision, world.device, nf4=nf4)
+    precision = model.dtype
+    compiled = worth_compiling(config, rows) and compile_model(model, config)
+    weights = " ".join([source.digest, *["nf4"] * nf4, *["compiled"] * compiled])
+    references, forwards = reference_logps(config, model, weights, rows, context, world)
+    if lora:
+        inject(model, lora, config.seed)
+    trainer = Trainer(model, rows, references, config, out, world)
     trainer.run(context.progress)
+    model, merging = finished(trainer, source, precision)
+    if not world.is_main:
+        return
     save(model, form.tokenizer, out / "model")
     write_json(
         out / "stats.json",
@@ -46,42 +70,67 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, context: Context) -> Non
             "optimizer_steps": trainer.steps,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "trained_parameters": trainer.weights.count(),
-            "precision": str(model.dtype).removeprefix("torch."),
-            "reference_forwards": computed,
+            "precision": str(precision).removeprefix("torch."),
+            "compiled": compiled,
+            **forwards,
+            **merging,
         },
     )
 
 
 def reference_logps(
-    config: TrainConfig, model: PreTrainedModel, weights: str, rows: Sequence[Row], context: Context
-) -> tuple[dict[str, Tensor], int]:
-    """Summed log-probs of every row's sequences before training, [S] by row id; and how many rows were not known."""
+    config: TrainConfig, model: PreTrainedModel, weights: str, rows: Sequence[Row], context: Context, world: World
+) -> tuple[dict[Tree, Reference], dict[str, int]]:
+    """Log-probs before training of every tree that the objective compares; and how many were computed because they were
+    not known, and how many that were known to be compared with what is stored.
+
+    Every rank, which has the whole model at this time, scores its share; all of them get everything.
+    """
     if not needs_reference(config.objective):
-        return {}, 0
-    with context.progress.bar("  reference log-probs", len(rows), "rows") as bar:
-        sums = stored_sums(model, weights, [row.tree for row in rows], config.pack_tokens, bar.advance)
-    return {row.id: torch.tensor(values) for row, values in zip(rows, sums.by_tree, strict=True)}, sums.computed
-
-
-def read_training_rows(config: TrainConfig, folder: Path, form: ChatFormat, drops: Drops) -> list[Row]:
-    """Rows of the kind that the objective learns from. UserError where the step made another kind, or none is left."""
-    match config.objective:
-        case SFT():
-            rows = dialogue_rows(
-                form, read_rows(_file(config, folder, "dialogues.jsonl"), Dialogue), config.max_length, drops
-            )
-        case DPO():
-            pairs = read_rows(_file(config, folder, "pairs.jsonl"), Pair)
-            rows = pair_rows(form, pairs, config.max_length, drops)
-    if not any(row.split == "train" for row in rows):
-        causes = ", ".join(f"{count} {cause}" for cause, count in drops.counts.items()) or "the file is empty"
-        raise UserError(f"rows: {config.rows}: no training row is left ({causes})")
-    return rows
-
-
-def _file(config: TrainConfig, folder: Path, name: str) -> Path:
-    if not (folder / name).exists():
-        raise UserError(
-            f"rows: step {config.rows} makes no {name}, which objective {config.objective.kind} learns from"
+        return {}, {"reference_forwards": 0, "reference_verified": 0}
+    trees = [row.tree for row in rows] + [row.mismatched for row in rows if row.mismatched is not None]
+    own = shares(trees, Cost.of(model).forward, world.size)[world.rank]
+    tokens = needs_token_reference(config.objective)
+    # Compiled, a forward that records gradients rounds in its own way, and the reference must round as training does.
+    with (
+        torch.set_grad_enabled(weights.endswith("compiled")),
+        context.progress.bar("  reference log-probs", len(own), "rows") as bar,
+    ):
+        stored = stored_logps(
+            model, weights, [trees[index] for index in own], config.pack_tokens, tokens, done=bar.advance
         )
-    return folder / name
+    found = world.gather((own, stored))
+    references = {
+        trees[index]: Reference.of(logps)
+        for indices, part in found
+        for index, logps in zip(indices, part.by_tree, strict=True)
+    }
+    return references, {
+        "reference_forwards": sum(part.computed for _, part in found),
+        "reference_verified": sum(part.verified for _, part in found),
+    }
+
+
+def finished(trainer: Trainer, source: ModelSource, precision: torch.dtype) -> tuple[PreTrainedModel, dict[str, float]]:
+    """On rank 0 the model that the step leaves, and what its stats say of merging; writes adapter/ where it has one."""
+    lora = trainer.config.adapter
+    if lora is None:
+        return (assembled(trainer, source, precision) if trainer.world.size > 1 else trainer.model), {}
+    weights = {name: whole(master.detach()) for name, master in trainer.weights.masters.items()}
+    if not trainer.world.is_main:
+        return trainer.model, {}
+    save_adapter(source, trainer.model, weights, trainer.out / "adapter")
+    model, rounding = merged(source, lora, weights, precision, trainer.config.seed)
+    return model, {"merge_rounding": rounding}
+
+
+def assembled(trainer: Trainer, source: ModelSource, precision: torch.dtype) -> PreTrainedModel:
+    """On rank 0 the whole trained model, on the CPU, in the precision that it computed in; all ranks give a part."""
+    model = trainer.model
+    if trainer.world.is_main:
+        model = load(source, "bf16" if precision == torch.bfloat16 else "fp32", torch.device("cpu"))
+    for name, master in trainer.weights.masters.items():
+        parameter = whole(master.detach())
+        if trainer.world.is_main:
+            model.get_parameter(name).data.copy_(parameter)
+    return model

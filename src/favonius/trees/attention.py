@@ -11,7 +11,6 @@ D head dimension.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -19,11 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from favonius.trees.blocks import causal_attention, segments, tree_attention, visible
 from favonius.trees.pack import TreeSpan
 
 NAME = "favonius"
-EXPLICIT_LIMIT = 192
-"""Longest segment for which, on a CPU, plain matrix products beat the fused kernel (docs/decisions/0003)."""
 
 
 class AttentionPlan(Protocol):
@@ -43,6 +41,7 @@ class AttentionPlan(Protocol):
         ...  # fmt: skip
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def attention(
     module: nn.Module,
     query: Tensor,
@@ -55,7 +54,8 @@ def attention(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The function that transformers calls in every attention layer."""
+    """The function that transformers calls in every attention layer. A compiled layer steps out of its graph here: who
+    attends to whom is another matter in every pack."""
     plan: AttentionPlan | None = kwargs.get("plan")
     if plan is None:
         raise ValueError("a model with favonius attention was called without a plan; call it through trees.score")
@@ -80,50 +80,30 @@ class TreePlan:
         softcap: float | None,
     ) -> Tensor:  # fmt: skip
         q, k, v = q_BHTD[0], k_BGTD[0], v_BGTD[0]
-        pieces = []
-        for span in self.spans:
-            end = span.start + span.prefix + span.branches[0]
-            trunk = slice(span.start, end)
-            pieces.append(segment_attention(q[:, trunk], k[:, trunk], v[:, trunk], scale, window, softcap))
-            prefix = slice(span.start, span.start + span.prefix)
-            for length in span.branches[1:]:
-                own = slice(end, end + length)
-                if length:
-                    keys = torch.cat([k[:, prefix], k[:, own]], 1)
-                    values = torch.cat([v[:, prefix], v[:, own]], 1)
-                    pieces.append(segment_attention(q[:, own], keys, values, scale, window, softcap))
-                end += length
-        return torch.cat(pieces, 1).transpose(0, 1)[None]
+        if q.device.type == "cpu":
+            return tree_attention(q, k, v, self.spans, scale, window, softcap)[None]
+        pieces = [
+            segment_attention(q[:, segment.own], segment.of(k), segment.of(v), scale, window, softcap)
+            for segment in segments(self.spans)
+        ]
+        return torch.cat(pieces)[None]
 
 
 def segment_attention(
     q_HQD: Tensor, k_GKD: Tensor, v_GKD: Tensor, scale: float, window: int | None, softcap: float | None
 ) -> Tensor:
-    """Causal attention of the last Q of K tokens. Returns [H, Q, D]."""
-    heads, queries, _ = q_HQD.shape
-    groups, keys, _ = k_GKD.shape
+    """Causal attention of the last Q of K tokens. Returns [Q, H, D]."""
+    if softcap is not None or q_HQD.device.type == "cpu":
+        return causal_attention(q_HQD, k_GKD, v_GKD, scale, window, softcap)
+    return fused_segment(q_HQD, k_GKD, v_GKD, scale, window)
+
+
+def fused_segment(q_HQD: Tensor, k_GKD: Tensor, v_GKD: Tensor, scale: float, window: int | None) -> Tensor:
+    """The same by torch's own kernels."""
+    (heads, queries, _), (groups, keys, _) = q_HQD.shape, k_GKD.shape
     window = window if window is not None and window < keys else None
-    if softcap is None and not (q_HQD.device.type == "cpu" and keys <= EXPLICIT_LIMIT):
-        plain = queries == keys and window is None
-        mask = None if plain else visible(queries, keys, window, q_HQD.device)
-        return F.scaled_dot_product_attention(
-            q_HQD[None], k_GKD[None], v_GKD[None], mask, is_causal=plain, scale=scale, enable_gqa=heads != groups
-        )[0]
-    # Query heads of one group become rows of one product, so that keys and values are not repeated.
-    rows = q_HQD.reshape(groups, -1, q_HQD.shape[-1])
-    scores = torch.matmul(rows, k_GKD.transpose(1, 2)).view(groups, heads // groups, queries, keys) * scale
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
-    scores = scores.masked_fill(~visible(queries, keys, window, q_HQD.device), float("-inf"))
-    statistics = torch.float32 if scores.dtype in (torch.bfloat16, torch.float16) else scores.dtype
-    weights = torch.softmax(scores, -1, dtype=statistics).to(v_GKD.dtype)
-    return torch.matmul(weights.view(groups, -1, keys), v_GKD).view(heads, queries, -1)
-
-
-@lru_cache(maxsize=256)
-def visible(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor:
-    """[Q, K] truth of "query may see key": the queries are the last of the keys, and `window` includes the query."""
-    query = torch.arange(keys - queries, keys, device=device)[:, None]
-    key = torch.arange(keys, device=device)[None]
-    seen = key <= query
-    return seen if window is None else seen & (key > query - window)
+    plain = queries == keys and window is None
+    mask = None if plain else visible(queries, keys, window, q_HQD.device)
+    return F.scaled_dot_product_attention(
+        q_HQD[None], k_GKD[None], v_GKD[None], mask, is_causal=plain, scale=scale, enable_gqa=heads != groups
+    )[0].transpose(0, 1)

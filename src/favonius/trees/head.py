@@ -1,25 +1,33 @@
-"""Log-probs of chosen tokens from hidden states, without ever holding a [tokens, vocabulary] tensor of fp32.
+"""Log-probs of chosen tokens from hidden states, without ever holding a [tokens, vocabulary] tensor.
 
-The vocabulary is walked in tiles with a running log-sum-exp. The backward pass makes its gradient tile by tile too;
-where the logits of the forward fit into KEEP_BYTES in the compute dtype they are kept, which saves a third of the
-products, otherwise they are made again.
+The vocabulary is walked in tiles of columns with a running log-sum-exp. The gradient is made tile by tile too. Where
+the head is not trained it is made in the forward pass, since each position's gradient is a multiple of the same
+vector whatever the loss turns out to be: two products instead of three, and nothing is kept. Where it is trained,
+the forward's logits are kept in the compute dtype up to KEEP_BYTES and those beyond are made again, so that a large
+vocabulary costs time but no memory.
 
 Legend: N scored positions, D hidden size, V vocabulary; n and v are a tile's share of N and V.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-ROWS = 512
-COLUMNS = 8192
-"""A tile: 512 × 8192 fp32 is 16 MB, which stays in a desktop processor's last-level cache."""
-KEEP_BYTES = 600_000_000
+from favonius.trees.fused import logit_gradient, statistics
+
+CPU_TILE = 8_388_608
+"""Elements of a tile of logits: 16 MB of bf16, which stays in a desktop processor's last-level cache."""
+CPU_COLUMNS = 4096
+"""At most. What is compiled for tiles of this width serves all narrower ones."""
+GPU_TILE = 134_217_728
+KEEP_BYTES = 134_217_728
+"""What 2048 positions of a vocabulary of 32k take in bf16."""
 
 
 def token_logps(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, softcap: float | None = None) -> Tensor:
@@ -27,88 +35,120 @@ def token_logps(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, softcap
 
     softcap: logits become softcap·tanh(logits / softcap), as Gemma 2's.
     """
-    return _TokenLogps.apply(hidden_ND, weight_VD, targets_N, softcap)  # type: ignore[no-any-return]
+    gradients = torch.is_grad_enabled()
+    if gradients and hidden_ND.requires_grad and not weight_VD.requires_grad:
+        return _FrozenHead.apply(hidden_ND, weight_VD, targets_N, softcap)  # type: ignore[no-any-return]
+    keep = gradients and weight_VD.requires_grad
+    return _TrainedHead.apply(hidden_ND, weight_VD, targets_N, softcap, keep)  # type: ignore[no-any-return]
 
 
-class _TokenLogps(torch.autograd.Function):  # type: ignore[misc]
+class _FrozenHead(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, softcap: float | None) -> Tensor:
-        wide = torch.promote_types(hidden_ND.dtype, torch.float32)
-        total, vocabulary = hidden_ND.shape[0], weight_VD.shape[0]
-        needs_gradient = any(ctx.needs_input_grad[:2])
-        keep = needs_gradient and total * vocabulary * hidden_ND.element_size() <= KEEP_BYTES
-        kept: list[Tensor] = []
-        highest_N = hidden_ND.new_full((total,), float("-inf"), dtype=wide)
-        sum_N = torch.zeros_like(highest_N)
-        target_N = torch.zeros_like(highest_N)
-        for rows, columns in _tiles(total, vocabulary):
-            raw_nv = hidden_ND[rows] @ weight_VD[columns].T
-            if keep:
-                kept.append(raw_nv)
-            logits_nv = _capped(raw_nv.to(wide), softcap)
-            here = targets_N[rows] - columns.start
-            inside = (here >= 0) & (here < logits_nv.shape[1])
-            picked = logits_nv.gather(1, here.clamp(0, logits_nv.shape[1] - 1)[:, None])[:, 0]
-            target_N[rows] += torch.where(inside, picked, 0)
-            top_n = torch.maximum(highest_N[rows], logits_nv.amax(1))
-            sum_N[rows] *= torch.exp(highest_N[rows] - top_n)
-            sum_N[rows] += (logits_nv - top_n[:, None]).exp_().sum(1)
-            highest_N[rows] = top_n
-        logsumexp_N = highest_N + sum_N.log()
-        ctx.save_for_backward(hidden_ND, weight_VD, targets_N, logsumexp_N)
-        ctx.softcap, ctx.kept = softcap, kept
-        return target_N - logsumexp_N
+        vocabulary = weight_VD.shape[0]
+        slope_ND = torch.empty_like(hidden_ND)
+        logps = []
+        for rows in _row_tiles(hidden_ND, vocabulary):
+            running = _Running.start(hidden_ND[rows])
+            tiles = list(_column_tiles(hidden_ND[rows], vocabulary))
+            kept = [hidden_ND[rows] @ weight_VD[columns].T for columns in tiles]
+            for raw_nv, columns in zip(kept, tiles, strict=True):
+                running = running.with_tile(raw_nv, targets_N[rows], columns, softcap)
+            logps.append(running.logps())
+            ones_n = torch.ones_like(running.total_n)
+            total_nD = torch.zeros_like(hidden_ND[rows], dtype=running.total_n.dtype)
+            for raw_nv, columns in zip(kept, tiles, strict=True):
+                targets_n = targets_N[rows] - columns.start
+                total_nD += logit_gradient(raw_nv, targets_n, running.logsumexp(), ones_n, softcap) @ weight_VD[columns]
+            slope_ND[rows] = total_nD.to(slope_ND.dtype)
+        ctx.save_for_backward(slope_ND)
+        return torch.cat(logps)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient_N: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        """d logp / d logits = one-hot(target) - softmax(logits), times the tile's products."""
-        hidden_ND, weight_VD, targets_N, logsumexp_N = ctx.saved_tensors
-        hidden_needed, weight_needed = ctx.needs_input_grad[:2]
-        wide = logsumexp_N.dtype
-        hidden_gradient_ND = torch.zeros_like(hidden_ND, dtype=wide) if hidden_needed else None
-        weight_gradient_VD = torch.zeros_like(weight_VD, dtype=wide) if weight_needed else None
-        kept = iter(ctx.kept)
-        for rows, columns in _tiles(hidden_ND.shape[0], weight_VD.shape[0]):
-            raw_nv = next(kept) if ctx.kept else hidden_ND[rows] @ weight_VD[columns].T
-            slope_nv = _logit_gradient(
-                raw_nv.to(wide),
-                targets_N[rows] - columns.start,
-                logsumexp_N[rows],
-                gradient_N[rows].to(wide),
-                ctx.softcap,
-            ).to(hidden_ND.dtype)
-            if hidden_gradient_ND is not None:
-                hidden_gradient_ND[rows] += slope_nv @ weight_VD[columns]
-            if weight_gradient_VD is not None:
-                weight_gradient_VD[columns] += slope_nv.T @ hidden_ND[rows]
-        ctx.kept = []
-        return (
-            None if hidden_gradient_ND is None else hidden_gradient_ND.to(hidden_ND.dtype),
-            None if weight_gradient_VD is None else weight_gradient_VD.to(weight_VD.dtype),
-            None,
-            None,
-        )
+    def backward(ctx: Any, gradient_N: Tensor) -> tuple[Tensor, None, None, None]:
+        (slope_ND,) = ctx.saved_tensors
+        return (gradient_N[:, None] * slope_ND).to(slope_ND.dtype), None, None, None
 
 
-def _logit_gradient(
-    raw_nv: Tensor, target_n: Tensor, logsumexp_n: Tensor, gradient_n: Tensor, softcap: float | None
-) -> Tensor:
-    """Gradient of Σ gradient·logp with respect to a tile of raw logits; `target_n` may lie outside the tile."""
-    logits_nv = _capped(raw_nv, softcap)
-    slope_nv = (logits_nv - logsumexp_n[:, None]).exp_().mul_(-gradient_n[:, None])
-    inside = ((target_n >= 0) & (target_n < slope_nv.shape[1])).nonzero()[:, 0]
-    slope_nv[inside, target_n[inside]] += gradient_n[inside]
-    if softcap is not None:
-        slope_nv *= 1 - (logits_nv / softcap) ** 2
-    return slope_nv
+class _TrainedHead(torch.autograd.Function):  # type: ignore[misc]
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, softcap: float | None, keep: bool
+    ) -> Tensor:
+        running = _Running.start(hidden_ND)
+        kept: list[Tensor] = []
+        free = KEEP_BYTES if keep else 0
+        for columns in _column_tiles(hidden_ND, weight_VD.shape[0]):
+            raw_Nv = hidden_ND @ weight_VD[columns].T
+            running = running.with_tile(raw_Nv, targets_N, columns, softcap)
+            free -= raw_Nv.numel() * raw_Nv.element_size()
+            if free >= 0:
+                kept.append(raw_Nv)
+        if keep:
+            ctx.save_for_backward(hidden_ND, weight_VD, targets_N, running.logsumexp(), *kept)
+            ctx.softcap = softcap
+        return running.logps()
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient_N: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_ND, weight_VD, targets_N, logsumexp_N, *kept = ctx.saved_tensors
+        hidden_gradient_ND = torch.zeros_like(hidden_ND, dtype=logsumexp_N.dtype)
+        weight_gradient_VD = torch.empty_like(weight_VD)
+        remaining = iter(kept)
+        for columns in _column_tiles(hidden_ND, weight_VD.shape[0]):
+            raw_Nv = next(remaining, None)
+            if raw_Nv is None:
+                raw_Nv = hidden_ND @ weight_VD[columns].T
+            slope_Nv = logit_gradient(raw_Nv, targets_N - columns.start, logsumexp_N, gradient_N, ctx.softcap)
+            if ctx.needs_input_grad[0]:
+                hidden_gradient_ND += slope_Nv @ weight_VD[columns]
+            # One product over all positions: summed in fp32 inside, rounded once.
+            weight_gradient_VD[columns] = slope_Nv.T @ hidden_ND
+        hidden = hidden_gradient_ND.to(hidden_ND.dtype) if ctx.needs_input_grad[0] else None
+        return hidden, weight_gradient_VD, None, None, None
 
 
-def _capped(logits: Tensor, softcap: float | None) -> Tensor:
-    return logits if softcap is None else torch.tanh(logits / softcap) * softcap
+class _Running(NamedTuple):
+    """Log-sum-exp over the columns seen so far, and the target's logit where it was among them."""
+
+    highest_n: Tensor
+    total_n: Tensor
+    target_n: Tensor
+
+    @classmethod
+    def start(cls, hidden_nD: Tensor) -> _Running:
+        wide = torch.promote_types(hidden_nD.dtype, torch.float32)
+        zero_n = hidden_nD.new_zeros(hidden_nD.shape[0], dtype=wide)
+        return cls(torch.full_like(zero_n, float("-inf")), zero_n, zero_n)
+
+    def with_tile(self, raw_nv: Tensor, targets_n: Tensor, columns: slice, softcap: float | None) -> _Running:
+        top_n, total_n, target_n = statistics(raw_nv, targets_n - columns.start, softcap)
+        highest_n = torch.maximum(self.highest_n, top_n)
+        total_n = self.total_n * torch.exp(self.highest_n - highest_n) + total_n * torch.exp(top_n - highest_n)
+        return _Running(highest_n, total_n, self.target_n + target_n)
+
+    def logsumexp(self) -> Tensor:
+        return self.highest_n + self.total_n.log()
+
+    def logps(self) -> Tensor:
+        return self.target_n - self.logsumexp()
 
 
-def _tiles(total: int, vocabulary: int) -> Iterator[tuple[slice, slice]]:
-    for row in range(0, total, ROWS):
-        for column in range(0, vocabulary, COLUMNS):
-            yield slice(row, min(row + ROWS, total)), slice(column, min(column + COLUMNS, vocabulary))
+def _column_tiles(hidden_nD: Tensor, vocabulary: int) -> Iterator[slice]:
+    """Tiles of equal width, in whole multiples of 64 where they are that wide."""
+    on_cpu = hidden_nD.device.type == "cpu"
+    most = max(1, (CPU_TILE if on_cpu else GPU_TILE) // max(1, hidden_nD.shape[0]))
+    most = min(most, CPU_COLUMNS) if on_cpu else most
+    width = math.ceil(vocabulary / math.ceil(vocabulary / most))
+    width = math.ceil(width / 64) * 64 if width > 64 else width
+    for column in range(0, vocabulary, width):
+        yield slice(column, min(column + width, vocabulary))
+
+
+def _row_tiles(hidden_ND: Tensor, vocabulary: int) -> Iterator[slice]:
+    """Rows whose logits over the whole vocabulary, held for a moment, fit into KEEP_BYTES."""
+    height = max(1, KEEP_BYTES // (vocabulary * hidden_ND.element_size()))
+    for row in range(0, hidden_ND.shape[0], height):
+        yield slice(row, min(row + height, hidden_ND.shape[0]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,6 @@ from favonius.errors import UserError
 from favonius.trees.attention import NAME, TreePlan
 from favonius.trees.head import token_logps
 from favonius.trees.pack import Pack
-from favonius.trees.tree import Tree
 
 
 @dataclass(frozen=True)
@@ -67,15 +65,3 @@ def head_weight(model: PreTrainedModel) -> Tensor:
     if head is None or getattr(head, "bias", None) is not None or scaled:
         raise UserError(f"the output head of {model.config.model_type} is not a plain product; it is not supported")
     return head.weight  # type: ignore[no-any-return]
-
-
-def score_pack(model: PreTrainedModel, batch: Pack, trees: Sequence[Tree]) -> list[list[float]]:
-    """Without gradients: for each tree of a pack, the summed log-prob of each of its sequences."""
-    with torch.no_grad():
-        sums = score(model, batch).sums().tolist()
-    first = 0
-    by_tree = []
-    for tree in trees:
-        by_tree.append(sums[first : first + len(tree.sequences)])
-        first += len(tree.sequences)
-    return by_tree
