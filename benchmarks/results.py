@@ -21,6 +21,7 @@ def summary(
     """Speeds are logical tokens per second with the side's reference pass shared out over its tokens, one epoch."""
     ours, best, default, *others = running
     ablated = [one for one in others if one.side.without]
+    roles = {"favonius": ours, "trl_best": best, "trl_default": default, **{one.side.name: one for one in others}}
     return {
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine.name(),
@@ -29,17 +30,17 @@ def summary(
         "model": work.model.name,
         "rows_per_step": work.batch,
         "rounds": len(ours.steps) - 1,
-        "trl_best": best.side.name,
+        "sides": {role: one.side.name for role, one in roles.items()},
         "ratio_vs_trl_best": _middle(ratios(ours, best, tokens)),
         "ratio_vs_trl_best_range": _range(ratios(ours, best, tokens)),
         "ratio_vs_trl_default": _middle(ratios(ours, default, tokens)),
         "ratio_vs_trl_default_range": _range(ratios(ours, default, tokens)),
         "ratio_vs_trl_best_without_reference": _middle(ratios(ours, best, 0)),
-        "logical_tokens_per_s": {one.side.name: round(_middle(speeds(one, tokens)), 1) for one in running},
-        "peak_memory_bytes": {one.side.name: one.end.peak_memory_bytes for one in running if one.end},
-        "reference_seconds": {one.side.name: round(one.ready.reference_seconds, 2) for one in running},
-        "start_seconds": {one.side.name: round(one.ready.warm_up_seconds, 2) for one in running},
-        "losses": {one.side.name: [round(loss, 5) for loss in one.end.losses] for one in running if one.end},
+        "logical_tokens_per_s": {role: round(_middle(speeds(one, tokens)), 1) for role, one in roles.items()},
+        "peak_memory_bytes": {role: one.end.peak_memory_bytes for role, one in roles.items() if one.end},
+        "reference_seconds": {role: round(one.ready.reference_seconds, 2) for role, one in roles.items()},
+        "start_seconds": {role: round(one.ready.warm_up_seconds, 2) for role, one in roles.items()},
+        "losses": {role: [round(loss, 5) for loss in one.end.losses] for role, one in roles.items() if one.end},
         "max_abs_logp_diff": difference,
         "ablation": {one.side.without: round(_middle(ratios(ours, one, tokens)), 3) for one in ablated},
         "machine_before": dict(before),
@@ -61,24 +62,25 @@ def ratios(ours: Running, other: Running, tokens: int) -> list[float]:
 def page(found: Mapping[str, Any]) -> str:
     """One table of sides, and one of techniques where they were turned off."""
     low, high = found["ratio_vs_trl_best_range"]
+    best = found["sides"]["trl_best"]
     lines = [
         f"## {found['task'].upper()}, {found['model']} ({found['date']})",
         "",
         f"{found['machine']}; {', '.join(f'{name} {text}' for name, text in found['versions'].items())}; "
         f"{found['rounds']} rounds of {found['rows_per_step']} rows.",
         "",
-        f"**{found['ratio_vs_trl_best']:.2f} times TRL at its best** ({low:.2f} to {high:.2f}; {found['trl_best']}), "
+        f"**{found['ratio_vs_trl_best']:.2f} times TRL at its best** ({low:.2f} to {high:.2f}; {best}), "
         f"**{found['ratio_vs_trl_default']:.2f} times TRL as it comes**; one epoch, reference pass included. Largest "
         f"difference of a token's log-prob, fp32: {found['max_abs_logp_diff']:.1e}.",
         "",
         "| | logical tokens/s | peak memory, GB | reference pass, s | start, s | first loss |",
         "|---|---|---|---|---|---|",
     ]
-    for name, speed in found["logical_tokens_per_s"].items():
+    for role, speed in found["logical_tokens_per_s"].items():
         lines.append(
-            f"| {name} | {speed:.0f} | {found['peak_memory_bytes'][name] / 1e9:.2f} | "
-            f"{found['reference_seconds'][name]:.1f} | {found['start_seconds'][name]:.1f} | "
-            f"{found['losses'][name][0]} |"
+            f"| {found['sides'][role]} | {speed:.0f} | {found['peak_memory_bytes'][role] / 1e9:.2f} | "
+            f"{found['reference_seconds'][role]:.1f} | {found['start_seconds'][role]:.1f} | "
+            f"{found['losses'][role][0]} |"
         )
     if found["ablation"]:
         lines += ["", "| without | times slower |", "|---|---|"]

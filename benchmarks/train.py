@@ -51,20 +51,31 @@ class Running:
         """Returns when the side is ready for its first step."""
         context = get_context("spawn")
         ours, its = context.Pipe()
-        process = context.Process(target=run, args=(side, work, its), name=side.name)
+        process = context.Process(target=run, args=(side, work, its), name=side.name, daemon=True)
         process.start()
         its.close()
-        return cls(side, ours, process, ours.recv())
+        running = cls(side, ours, process, Ready(0.0, 0.0))
+        running.ready = running._told()
+        return running
 
     def step(self) -> Step:
         self.pipe.send("step")
-        self.steps.append(self.pipe.recv())
+        self.steps.append(self._told())
         return self.steps[-1]
 
     def finish(self) -> None:
         self.pipe.send("end")
-        self.end = self.pipe.recv()
+        self.end = self._told()
         self.process.join()
+
+    def _told(self) -> Any:
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            self.process.join()
+            raise SystemExit(
+                f"{self.side.name} died (exit {self.process.exitcode}; -9 is what happens where memory runs out)"
+            ) from None
 
 
 def measure(sides: Sequence[Side], work: Work, rounds: int, say: Progress) -> list[Running]:
@@ -122,8 +133,9 @@ def main() -> None:
     sides = [Side("Favonius"), best, default]
     if arguments.trl_autocast:
         sides.append(replace(best, name=f"{best.name}, fp32 weights", autocast=True))
-    sides += [Side(f"Favonius without {name}", without=name) for name in TECHNIQUES if arguments.ablate]
     running = measure(sides, work, arguments.rounds, say)
+    for technique in TECHNIQUES if arguments.ablate else ():  # one at a time: together they would not fit into memory
+        running += measure([Side(f"Favonius without {technique}", without=technique)], work, arguments.rounds, say)
     found = results.summary(work, running, logical_tokens(rows), difference, before, machine.state())
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
@@ -138,7 +150,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="a folder, or any other model source of a recipe")
     parser.add_argument("--rows", type=Path, help="JSONL, also gzipped; made up where it is left out")
     parser.add_argument("--rounds", type=int, default=3, help="optimizer steps that are counted (3)")
-    parser.add_argument("--batch", type=int, default=4, help="rows per optimizer step (4)")
+    parser.add_argument("--batch", type=int, default=2, help="rows per optimizer step (2)")
     parser.add_argument("--max-length", type=int, default=1024)
     parser.add_argument("--pack-tokens", type=int, default=2048)
     parser.add_argument("--trl-batches", type=_numbers, default=(1,), help="per-device batches to try for TRL (1)")

@@ -56,9 +56,10 @@ def settings(objective: Objective, **changes: object) -> TrainConfig:
 
 
 def train(folder: Path, model: Path, rows: Path, config: TrainConfig) -> Trained:
-    """Train the model of one folder on the rows of another, into `folder`, with a cache that no other training has."""
+    """Train the model of one folder on the rows of another, into `folder`, with a cache that no other training has;
+    again into the same folder, it goes on from the newest checkpoint."""
     source = ModelSource("base", model, "digest of base")
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAVONIUS_CACHE", str(folder / "cache"))
         stage.run(config, Inputs({"rows": rows}, {"base": source}, {}), folder, Context(folder, Progress()))

@@ -17,7 +17,7 @@ from favonius.train.checkpoint import Checkpoints
 from favonius.train.config import TrainConfig
 from favonius.train.distributed import World, decoder_layers, shard, whole
 from favonius.train.flops import peak
-from favonius.train.health import Health
+from favonius.train.health import Alarm, Health, not_a_number
 from favonius.train.measures import Totals, summarise
 from favonius.train.memory import asks_for_checkpoints, checkpoint_layers
 from favonius.train.metrics import Copy, Mark, Metrics, peak_memory
@@ -199,10 +199,8 @@ class Record:
         means = summarise(self.trainer.config.objective, read, launched.totals)
         if not (math.isfinite(means["loss"]) and math.isfinite(norm)):
             self.trainer.checkpoints.wait()
-            raise FavoniusError(
-                f"{self.trainer.out.name}: the loss or its gradient is not a number at optimizer step {launched.step}; "
-                "the last checkpoint before it is kept: lower learning_rate or try precision: fp32, and run again"
-            )
+            self._alarm({"step": launched.step, "split": "train", "loss": means["loss"], "grad_norm": norm})
+            raise FavoniusError(f"{self.trainer.out.name}: {not_a_number(launched.step)}")
         line = {**means, "grad_norm": norm, **launched.known, **self._speed(launched)}
         self._write(launched.step, "train", line)
         note = f"loss {means['loss']:.4f}"
@@ -230,6 +228,14 @@ class Record:
             return
         line = {"step": step, "epoch": round(step / self.trainer.steps_per_epoch, 4), "split": split, **numbers}
         self._metrics.write(line)
-        for alarm in self._health.observe(line):
+        for alarm in self._alarm(line):
             self.progress.say(f"  {alarm.sentence}")
+
+    def _alarm(self, line: Mapping[str, object]) -> list[Alarm]:
+        """Write what a line gives cause for."""
+        if self._metrics is None:
+            return []
+        alarms = self._health.observe(line)
+        for alarm in alarms:
             self._metrics.write(alarm.record())
+        return alarms
