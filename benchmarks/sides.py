@@ -7,6 +7,7 @@ A side does nothing between its steps, so that the sides can take turns on one m
 from __future__ import annotations
 
 import io
+import os
 import resource
 import sys
 import tempfile
@@ -105,6 +106,7 @@ def run(side: Side, work: Work, pipe: Connection) -> None:
     """The whole life of a side's process."""
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["FAVONIUS_CACHE"] = folder  # the benchmark's log-probs are nobody else's
         (_trl if side.batch else _favonius)(side, work, pipe, Path(folder))
     pipe.close()
 

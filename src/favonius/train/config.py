@@ -72,6 +72,8 @@ class TrainConfig(StageConfig):
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
+        if self.compile == "on" and self.processes * self.nodes > 1:
+            raise ValueError("compile works in one process only; leave it out for several")
         if self.optimizer == "adamw8bit" and self.processes * self.nodes > 1:
             raise ValueError("adamw8bit works in one process only; write optimizer: adamw for several")
         if self.adapter is not None:

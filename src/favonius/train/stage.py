@@ -91,11 +91,7 @@ def reference_logps(
     trees = [row.tree for row in rows] + [row.mismatched for row in rows if row.mismatched is not None]
     own = shares(trees, Cost.of(model).forward, world.size)[world.rank]
     tokens = needs_token_reference(config.objective)
-    # Compiled, a forward that records gradients rounds in its own way, and the reference must round as training does.
-    with (
-        torch.set_grad_enabled(weights.endswith("compiled")),
-        context.progress.bar("  reference log-probs", len(own), "rows") as bar,
-    ):
+    with context.progress.bar("  reference log-probs", len(own), "rows") as bar:
         stored = stored_logps(
             model, weights, [trees[index] for index in own], config.pack_tokens, tokens, done=bar.advance
         )
