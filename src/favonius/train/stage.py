@@ -49,7 +49,10 @@ def train(config: TrainConfig, inputs: Inputs, out: Path, context: Context, worl
     nf4 = lora is not None and lora.quantize == "nf4"
     model = load(source, config.precision, world.device, nf4=nf4)
     precision = model.dtype
-    compiled = worth_compiling(config, rows) and compile_model(model, config)
+    compiled = False
+    if worth_compiling(config, rows):
+        context.progress.say("  compiling the decoder layers")
+        compiled = compile_model(model, config)
     weights = " ".join([source.digest, *["nf4"] * nf4, *["compiled"] * compiled])
     references, forwards = reference_logps(config, model, weights, rows, context, world)
     if lora:

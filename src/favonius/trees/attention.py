@@ -2,7 +2,7 @@
 
 A model loaded with `attn_implementation="favonius"` hands every layer's queries, keys and values to the `plan` that
 its forward was called with. `TreePlan` (here) lets each branch see its prefix and itself; the decoder's plan
-(engines.decoder) keeps keys and values for generation. No mask over the whole row is ever built.
+(engines.decoder) keeps keys and values for generation. No [T, T] mask is ever built.
 
 Legend: B batch (1), H query heads, G key/value heads, T tokens of the row, Q queries and K keys of a segment,
 D head dimension.
@@ -11,17 +11,21 @@ D head dimension.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface
 
 from favonius.trees.blocks import causal_attention, segments, tree_attention, visible
+from favonius.trees.flex import Kernel, compiled_flex, flex_attend, tree_mask, trusted
 from favonius.trees.pack import TreeSpan
 
 NAME = "favonius"
+WORTH_FLEX = 1024
+"""Tokens of a row. Below, others saw FlexAttention lose to fused kernels; not measured here (docs/decisions/0010)."""
 
 
 class AttentionPlan(Protocol):
@@ -74,19 +78,38 @@ class TreePlan:
 
     def __init__(self, spans: Sequence[TreeSpan]) -> None:
         self.spans = spans
+        self._masks: dict[int | None, BlockMask] = {}
 
     def attend(
         self, layer: int, q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, scale: float, window: int | None,
         softcap: float | None,
     ) -> Tensor:  # fmt: skip
         q, k, v = q_BHTD[0], k_BGTD[0], v_BGTD[0]
-        if q.device.type == "cpu":
-            return tree_attention(q, k, v, self.spans, scale, window, softcap)[None]
+        match way(q.device, q.shape[1]):
+            case "blocks":
+                return tree_attention(q, k, v, self.spans, scale, window, softcap)[None]
+            case "flex" if trusted(Kernel.of(q_BHTD, k_BGTD, v_BGTD, scale, softcap)):
+                mask = self._mask(window, q.device)
+                return flex_attend(q_BHTD, k_BGTD, v_BGTD, mask, scale, softcap, compiled_flex())
         pieces = [
             segment_attention(q[:, segment.own], segment.of(k), segment.of(v), scale, window, softcap)
             for segment in segments(self.spans)
         ]
         return torch.cat(pieces)[None]
+
+    def _mask(self, window: int | None, device: torch.device) -> BlockMask:
+        """Made once per pack, for all layers of that window."""
+        if window not in self._masks:
+            self._masks[window] = tree_mask(self.spans, window, device)
+        return self._masks[window]
+
+
+def way(device: torch.device, tokens: int) -> Literal["blocks", "segments", "flex"]:
+    """How a row of trees is attended to: on the CPU by `blocks`; on CUDA by `flex` where it is long enough; else, and
+    where flex cannot be trusted, segment by segment."""
+    if device.type == "cpu":
+        return "blocks"
+    return "flex" if device.type == "cuda" and tokens >= WORTH_FLEX else "segments"
 
 
 def segment_attention(

@@ -14,7 +14,7 @@ Legend: T run tokens of a row, N distinct predictions, M predictions counted per
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,6 +51,19 @@ class Pack:
     @property
     def tokens(self) -> int:
         return int(self.ids_T.numel())
+
+    def padded(self, tokens: int) -> Pack:
+        """The same pack, `tokens` long: what is appended is a tree of its own, which no other sees and of which nothing
+        is scored."""
+        more = tokens - self.tokens
+        if more == 0:
+            return self
+        return replace(
+            self,
+            ids_T=torch.cat([self.ids_T, self.ids_T.new_zeros(more)]),
+            positions_T=torch.cat([self.positions_T, torch.arange(more)]),
+            spans=(*self.spans, TreeSpan(self.tokens, more, (0,))),
+        )
 
 
 def pack(trees: Sequence[Tree]) -> Pack:
@@ -101,6 +114,18 @@ def pack(trees: Sequence[Tree]) -> Pack:
         torch.tensor(owner),
         sequences,
     )
+
+
+def bucket(tokens: int) -> int:
+    """How long a pack of `tokens` is made on a GPU, where kernels are compiled for one length: up to 1024 the next
+    multiple of 128, above of 512."""
+    step = 128 if tokens <= 1024 else 512
+    return -(-tokens // step) * step
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor`, which is on the CPU, on `device`. The copy to a GPU is queued behind its work, not waited for."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def plan(trees: Sequence[Tree], budget: int) -> list[list[int]]:

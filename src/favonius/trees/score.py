@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from favonius.errors import UserError
 from favonius.trees.attention import NAME, TreePlan
 from favonius.trees.head import token_logps
-from favonius.trees.pack import Pack
+from favonius.trees.pack import Pack, bucket, send
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,22 @@ class Logps:
 def score(model: PreTrainedModel, batch: Pack) -> Logps:
     """Per-token log-probs of a pack's scored tokens under `model`, fp32, differentiable.
 
-    `model` has favonius attention (`models.load`). Only scored positions meet the head.
+    `model` has favonius attention (`models.load`). Only scored positions meet the head. On CUDA the row is padded here,
+    at its end, to `bucket`; nothing needs to be cut off again, since no padding token is scored.
     """
     device = model.device
+    if device.type == "cuda":
+        batch = batch.padded(bucket(batch.tokens))
     hidden_TD = hidden_states(
-        model, batch.ids_T.to(device)[None], batch.positions_T.to(device)[None], TreePlan(batch.spans)
+        model, send(batch.ids_T, device)[None], send(batch.positions_T, device)[None], TreePlan(batch.spans)
     )[0]
     values_N = token_logps(
-        hidden_TD[batch.rows_N.to(device)],
+        hidden_TD[send(batch.rows_N, device)],
         head_weight(model),
-        batch.targets_N.to(device),
+        send(batch.targets_N, device),
         getattr(model.config, "final_logit_softcapping", None),
     )
-    return Logps(values_N[batch.prediction_M.to(device)], batch.sequence_M.to(device), batch.sequences)
+    return Logps(values_N[send(batch.prediction_M, device)], send(batch.sequence_M, device), batch.sequences)
 
 
 def hidden_states(model: PreTrainedModel, ids_BT: Tensor, positions_BT: Tensor, attention_plan: object) -> Tensor:
