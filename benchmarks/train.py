@@ -98,16 +98,21 @@ def measure(sides: Sequence[Side], work: Work, rounds: int, say: Progress) -> li
     return running
 
 
-def trl_best(work: Work, batches: Sequence[int], compiles: bool, say: Progress) -> Side:
-    """The fastest of TRL's settings by one step each, after one that is not counted."""
-    cells = [Side(f"TRL, batch {batch}", batch) for batch in batches]
-    cells += [Side(f"TRL, batch {batch}, torch.compile", batch, torch_compile=True) for batch in batches if compiles]
-    if len(cells) == 1:
-        return cells[0]
+def trl_best(work: Work, batches: Sequence[int], compiles: bool, tokens: int, say: Progress) -> Side:
+    """The fastest of TRL's settings by one step each, after one that is not counted, reference pass included."""
+    weights = {"bf16 weights": False, "fp32 weights": True}
+    cells = [
+        Side(f"TRL, batch {batch}, {name}", batch, autocast=autocast)
+        for batch in batches
+        for name, autocast in weights.items()
+    ]
+    if compiles:
+        cells += [replace(cell, name=f"{cell.name}, torch.compile", torch_compile=True) for cell in cells]
     speeds = {}
     for cell in cells:
         (one,) = measure([cell], work, 1, say)
-        speeds[cell] = one.steps[1].tokens / one.steps[1].seconds
+        (speeds[cell],) = results.speeds(one, tokens)
+        say.say(f"{cell.name}: {speeds[cell]:.0f} logical tokens/s with its reference pass")
     return max(cells, key=lambda cell: speeds[cell])
 
 
@@ -128,11 +133,9 @@ def main() -> None:
     before = machine.state()
     difference = gate.max_abs_logp_diff(work)
     say.say(f"log-probs of both sides in fp32 differ by at most {difference:.1e}")
-    best = trl_best(work, arguments.trl_batches, arguments.trl_compile, say)
+    best = trl_best(work, arguments.trl_batches, arguments.trl_compile, logical_tokens(rows), say)
     default = Side(f"TRL, its defaults, batch {min(8, arguments.batch)}", min(8, arguments.batch), True, autocast=True)
     sides = [Side("Favonius"), best, default]
-    if arguments.trl_autocast:
-        sides.append(replace(best, name=f"{best.name}, fp32 weights", autocast=True))
     running = measure(sides, work, arguments.rounds, say)
     for technique in TECHNIQUES if arguments.ablate else ():  # one at a time: together they would not fit into memory
         running += measure([Side(f"Favonius without {technique}", without=technique)], work, arguments.rounds, say)
@@ -155,7 +158,6 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--pack-tokens", type=int, default=2048)
     parser.add_argument("--trl-batches", type=_numbers, default=(1,), help="per-device batches to try for TRL (1)")
     parser.add_argument("--trl-compile", action="store_true", help="try TRL with torch.compile too")
-    parser.add_argument("--trl-autocast", action="store_true", help="also TRL's best with fp32 weights")
     parser.add_argument("--no-compile", action="store_true", help="do not compile Favonius' decoder layers")
     parser.add_argument("--ablate", action="store_true", help="also Favonius with each technique turned off")
     parser.add_argument("--json", type=Path)

@@ -314,6 +314,14 @@ def test_story(run: Path) -> None:
     )
 
 
+def test_story_of_another_objective_than_dpo(run: Path) -> None:
+    read = read_run(run)
+    step = read.step("ddpo")
+    assert step is not None
+    step.config["objective"] = {"kind": "ipo", "beta": 0.2}
+    assert tell(read).sentence.endswith("judged better by the teacher (dDPO, β = 0.2).")
+
+
 def test_brief_sources() -> None:
     assert brief("pypi://pack-part[1-22]==0.2.0/x.gguf#sha256=ab") == "pack 0.2.0"
     assert brief("owner/name@main") == "owner/name@main"

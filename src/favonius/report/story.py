@@ -52,7 +52,7 @@ def _labels(run: Run) -> dict[str, str]:
 
 def _doing(step: Step, label: str, teacher: str, judge: str) -> str:
     objective = _mapping(step.config.get("objective"))
-    if objective.get("kind") == "dpo":
+    if objective.get("kind", "sft") != "sft":
         beta = f", β = {decimal(objective['beta'])}" if isinstance(objective.get("beta"), (int, float)) else ""
         judged = "by the teacher" if judge and judge == teacher else f"by {judge}" if judge else "beforehand"
         return f"to prefer the answers that were judged better {judged} ({label}{beta})"

@@ -28,7 +28,8 @@ class Logps:
 
     def lengths(self) -> Tensor:
         """Scored tokens of each sequence, [S]."""
-        return torch.bincount(self.sequence_M, minlength=self.sequences)
+        # bincount would wait for a GPU.
+        return self.sequence_M.new_zeros(self.sequences).index_add(0, self.sequence_M, torch.ones_like(self.sequence_M))
 
 
 def score(model: PreTrainedModel, batch: Pack) -> Logps:

@@ -2,7 +2,7 @@
 
 This is the reference of dDPO (no second model in memory), the likelihood judge's memory and the evaluation's. A tree's
 key is made of the weights, the device and precision they compute in, its token ids and its mask. Learning rate, β,
-objective, batch size and output folder are not in it, so changing them costs no forward; a changed template, length
+objective, batch size and output folder are not in it, so changing them costs no forward; a changed length
 limit or row changes ids or mask, and costs exactly the changed rows. A few rows that were known are computed again
 and compared each time, so that a stale or damaged store is noticed before anything is learned from it.
 """
