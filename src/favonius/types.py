@@ -41,11 +41,16 @@ class SeedPrompt(Noun):
 
 
 class Dialogue(Noun):
-    """A conversation that dSFT learns from; the last message is the assistant's."""
+    """A conversation that dSFT learns from; the last message is the assistant's.
+
+    `source` is the file, hub dataset or sector that it comes from; `topic` is what it is about, where that is known.
+    """
 
     id: str
     split: Split
     messages: Messages = Field(min_length=2)
+    source: str | None = None
+    topic: str | None = None
 
 
 class Answer(Noun):
@@ -107,6 +112,8 @@ class Sampling(Noun):
     temperature: float = Field(default=0.7, ge=0.0)
     top_p: float = Field(default=0.95, gt=0.0, le=1.0)
     max_tokens: int = Field(default=256, ge=1)
+    stop: tuple[str, ...] = ()
+    """Texts at which the answer ends; they are not part of it."""
     seed: int = 0
 
 
@@ -119,9 +126,20 @@ class Request(Noun):
     sampling: Sampling = Sampling()
     sample: int = 0
     """Which of several draws of the same question this is."""
+    logprobs: int = Field(default=0, ge=0, le=20)
+    """For each token of the answer, the log-probs of so many likeliest tokens; 0 asks for none."""
 
     def key(self) -> str:
-        return digest(self.model_dump())
+        """Fields at their defaults are left out, so that a field added later changes no key."""
+        return digest(self.model_dump(exclude_defaults=True))
+
+
+class TokenLogprob(Noun):
+    """A token that was written, its log-prob in nats, and the likeliest tokens in its place with theirs."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
 
 
 class Completion(Noun):
@@ -130,6 +148,7 @@ class Completion(Noun):
     """`stop`: the model ended its turn. `length`: the token limit cut it off."""
     prompt_tokens: int
     completion_tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Engine(Protocol):
