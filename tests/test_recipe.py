@@ -51,7 +51,7 @@ MISTAKES = [
         "steps.answers.pool.dsft.sampling.temprature: unknown key; did you mean temperature?",
     ),
     ("name: toy", "name: toy\nstepps: {}", 0, "stepps: unknown key; did you mean steps?"),
-    ("name: toy", "name: toy\nqqq: {}", 0, "qqq: unknown key; there are name, models, steps"),
+    ("name: toy", "name: toy\nqqq: {}", 0, "qqq: unknown key; there are name, parameters, models, budget, steps"),
     ("learning_rate: 5e-7", "learning_rate: fast", 0, "steps.ddpo.learning_rate: must be a number, not 'fast'"),
     ("learning_rate: 5e-7", "learning_rate: '5e-7'", 0, "steps.ddpo.learning_rate: must be a number, not '5e-7'"),
     ("learning_rate: 5e-7", "learning_rate: 1e999", 0, "steps.ddpo.learning_rate: must be a number, not '1e999'"),
@@ -224,7 +224,7 @@ def test_reference_problems_are_all_named_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "3", "- a\n- b", "just words"])
 def test_what_is_no_mapping_is_no_recipe(tmp_path: Path, text: str) -> None:
-    assert "a recipe is a mapping with the keys name, models, steps" in refusal(write_recipe(tmp_path, text))
+    assert "a recipe is a mapping with the keys name, parameters, models, budget, steps" in refusal(write_recipe(tmp_path, text))
 
 
 def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:

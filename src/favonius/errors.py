@@ -32,6 +32,10 @@ class UserError(FavoniusError):
     exit_code = 2
 
 
+class BudgetError(FavoniusError):
+    """The money that the recipe allows is spent; the step that spent it has written what it has."""
+
+
 class StoppedError(FavoniusError):
     """Asked to stop (Ctrl-C, a scheduler's SIGTERM), the run did so in good order; running it again goes on."""
 

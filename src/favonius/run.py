@@ -18,22 +18,22 @@ from __future__ import annotations
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic import BaseModel, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from favonius import __version__
 from favonius.errors import UserError
 from favonius.files import drop_leftovers, read_json, sha256_file, write_json
 from favonius.progress import Progress
-from favonius.types import Noun, digest
+from favonius.types import Noun, Price, digest
 
 
 class Reference(str):
@@ -64,7 +64,6 @@ class StageConfig(Noun):
     version: ClassVar[int] = 1
     """Raised when the stage makes something else of the same config and inputs. Here, to be read without torch."""
     not_identity: ClassVar[frozenset[str]] = frozenset({"ablation"})
-    """Fields that say how the work is done and not what it makes: changing one never makes a step start afresh."""
 
     stage: str
     ablation: bool = False
@@ -106,21 +105,52 @@ class ModelSource:
 
 
 @dataclass(frozen=True)
+class ServedModel:
+    """A model that can only be talked to: `served_as` is the name that its servers know it by.
+
+    `digest` covers that name and no address, so that answers stay paid for when the servers move.
+    """
+
+    name: str
+    served_as: str
+    digest: str
+    price: Price | None = None
+
+
+@dataclass(frozen=True)
 class Inputs:
-    """What a stage's config names, resolved: `inputs.folder(config.rows)`, `inputs.model(config.teacher)`."""
+    """What a stage's config names, resolved: `inputs.folder(config.rows)`, `inputs.model(config.base)`."""
 
     folders: Mapping[str, Path]
-    models: Mapping[str, ModelSource]
+    models: Mapping[str, ModelSource | ServedModel]
     files: Mapping[str, Path]
 
     def folder(self, name: str) -> Path:
         return self.folders[name]
 
-    def model(self, name: str) -> ModelSource:
+    def speaker(self, name: str) -> ModelSource | ServedModel:
+        """A model that is only to be talked to, wherever it is."""
         return self.models[name]
+
+    def model(self, name: str) -> ModelSource:
+        """A model whose weights are needed. UserError where nobody here has them."""
+        model = self.models[name]
+        if isinstance(model, ServedModel):
+            raise UserError(f"model {name} is served by an API, and its weights are needed here; name another")
+        return model
 
     def file(self, name: str) -> Path:
         return self.files[name]
+
+
+class Budget(Noun):
+    """What a run may spend on models that are paid for, in dollars."""
+
+    dollars: float = Field(ge=0.0)
+    steps: dict[str, float] = {}
+    """Purses of single steps, within the whole."""
+    at_cap: Literal["stop", "go_on"] = "stop"
+    """Whether the run ends after a step whose money is spent, or later steps take what there is of it."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +159,10 @@ class Context:
 
     run: Path
     progress: Progress
+    step: str = ""
+    budget: Budget | None = None
+    left_open: list[str] = field(default_factory=list)
+    """Sentences on what a step could not finish for want of money; such a step goes on when there is more."""
 
     @property
     def ledger(self) -> Path:
@@ -156,6 +190,8 @@ class Manifest(Noun):
     attempts: int
     finished_at: str
     versions: dict[str, str]
+    left_open: tuple[str, ...] = ()
+    """Why there is more to do (see `Context.left_open`); empty where the step is finished."""
 
     def output_digest(self) -> str:
         return digest(self.outputs)
@@ -186,8 +222,10 @@ class StepFolder:
     def begin(self, identity: Identity) -> int:
         """Make the folder ready for `identity` and return this attempt's number; what another identity left goes."""
         attempt = 1
-        if self.identity() == identity and self.manifest() is None:
+        manifest = self.manifest()
+        if self.identity() == identity and (manifest is None or manifest.left_open):
             attempt = int(read_json(self.path / "config.json")["attempts"]) + 1
+            (self.path / "done.json").unlink(missing_ok=True)
             drop_leftovers(self.path)
         elif self.path.exists():
             # config.json goes first: were this killed half-way, what remains must not pass for this identity's work.
@@ -198,7 +236,7 @@ class StepFolder:
         write_json(self.path / "config.json", {"identity": identity.model_dump(), "attempts": attempt})
         return attempt
 
-    def finish(self, identity: Identity, attempt: int, seconds: float) -> Manifest:
+    def finish(self, identity: Identity, attempt: int, seconds: float, left_open: Sequence[str] = ()) -> Manifest:
         """Digest the outputs, write done.json, drop half-done work."""
         manifest = Manifest(
             identity=identity.digest(),
@@ -207,6 +245,7 @@ class StepFolder:
             attempts=attempt,
             finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=versions(),
+            left_open=tuple(left_open),
         )
         write_json(self.path / "done.json", manifest.model_dump())
         shutil.rmtree(self.path / WORK, ignore_errors=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +21,8 @@ class Noun(BaseModel):
     """A frozen value that refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    not_identity: ClassVar[frozenset[str]] = frozenset()
+    """Fields that say how work is done and not what it makes: changing one never makes a step start afresh."""
 
 
 class Message(Noun):
@@ -32,12 +34,19 @@ Messages = tuple[Message, ...]
 
 
 class SeedPrompt(Noun):
-    """What a dialogue starts from."""
+    """What a dialogue starts from.
+
+    `sector` is the part of an openings step that wrote it, `subtopic` a narrower topic. `manner` says how a simulated
+    user goes on: asking about the world, refining one piece of writing, or asking more of one text.
+    """
 
     id: str
     prompt: str = Field(min_length=1)
     topic: str | None = None
     kind: str | None = None
+    sector: str | None = None
+    subtopic: str | None = None
+    manner: Literal["world", "writing", "material"] | None = None
 
 
 class Dialogue(Noun):
@@ -151,11 +160,22 @@ class Completion(Noun):
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
+class Price(Noun):
+    """What a provider asks for a million tokens, in dollars."""
+
+    prompt: float = Field(ge=0.0)
+    completion: float = Field(ge=0.0)
+    cached_prompt: float | None = Field(default=None, ge=0.0)
+    """Of prompt tokens that the provider had in its prefix cache; left out, they cost like others."""
+
+
 class Engine(Protocol):
     """The one seam for everything that answers a prompt. Ledger, limits and budgets wrap it in the same shape."""
 
     model: str
     """Digest of the model that answers; a `Request.model` must equal it."""
+    slots: int
+    """How many requests it answers at once."""
 
     def check(self, request: Request) -> None:
         """Raise RequestError where it can be seen, before it is asked, that a request cannot be answered."""

@@ -16,6 +16,7 @@ from favonius.pipeline.saved import current_recipe, known_digests, read_origin, 
 from favonius.progress import Progress
 from favonius.recipe import Recipe, load_recipe
 from favonius.recipe.model import json_schema
+from favonius.recipe.parameters import with_files_from_here
 from favonius.run import StepFolder
 from favonius.train.config import TrainConfig
 from favonius.types import Sampling
@@ -41,6 +42,7 @@ def dispatch(options: argparse.Namespace) -> None:
 def run(path: Path, out: Path | None, overrides: list[str], with_ablations: bool, until: str | None) -> None:
     from favonius.pipeline.work import run_recipe
 
+    overrides = [with_files_from_here(text, path.parent) for text in overrides]
     recipe = load_recipe(path, overrides, with_ablations=True)
     folder = out if out is not None else Path("runs") / recipe.name
     page = run_recipe(recipe, path, folder, Progress(), overrides=overrides, with_ablations=with_ablations, until=until)
@@ -50,6 +52,7 @@ def run(path: Path, out: Path | None, overrides: list[str], with_ablations: bool
 
 
 def check(path: Path, overrides: list[str], with_ablations: bool) -> None:
+    overrides = [with_files_from_here(text, path.parent) for text in overrides]
     recipe = load_recipe(path, overrides, with_ablations)
     print(tables.checked(path, recipe, estimate(recipe, path.parent)))
 

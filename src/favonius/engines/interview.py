@@ -45,4 +45,4 @@ class Interview:
 @contextmanager
 def interview(config: EngineConfig, source: ModelSource, context: Context) -> Iterator[Interview]:
     with open_engine(config, source) as engine, Ledger(context.ledger) as ledger:
-        yield Interview(engine, ledger, config.slots, context)
+        yield Interview(engine, ledger, engine.slots, context)

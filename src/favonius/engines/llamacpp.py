@@ -6,11 +6,13 @@ import asyncio
 import math
 import os
 import secrets
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
 import xllamacpp
 
 from favonius.chat.format import ChatFormat
@@ -18,10 +20,15 @@ from favonius.engines.config import LlamaCpp
 from favonius.engines.prompting import request_ids, request_seed
 from favonius.errors import FavoniusError, UserError
 from favonius.run import ModelSource
-from favonius.types import Completion, Request, RequestError
+from favonius.files import read_json
+from favonius.types import Completion, Request, RequestError, digest
 
 SLOTS_PER_SERVER = 4
 """A server with fewer does not keep its threads busy."""
+SLOTS_PER_CORE = 12
+PROMPT_CACHE_MIB = 1024
+"""Of each server, for prompts that have lost their slot and may come back longer."""
+BF16_BYTES = 2
 
 
 class LlamaCppEngine:
@@ -37,33 +44,46 @@ class LlamaCppEngine:
             raise UserError(f"model {source.name} is no GGUF file, which engine llamacpp needs; use kind: transformers")
         self.model = source.digest
         self.form = ChatFormat.load(source)
-        self.context_tokens = config.context_tokens
+        self.context_tokens, self.prefix_cache = config.context_tokens, config.prefix_cache
         cores = os.cpu_count() or 1
-        count = max(1, min(cores, config.slots // SLOTS_PER_SERVER))
-        slots = math.ceil(config.slots / count)
-        self._idle = [_server(source.gguf, config, slots, cores // count) for _ in range(count)] * slots
-        """A server as often as it has free slots."""
-        self._threads = ThreadPoolExecutor(len(self._idle), "llamacpp")
+        self.slots = _fitting_slots(source, config.context_tokens, cores) if config.slots == "auto" else config.slots
+        count = max(1, min(cores, self.slots // SLOTS_PER_SERVER))
+        each = math.ceil(self.slots / count)
+        self._servers = [_server(source.gguf, config, each, cores // count) for _ in range(count)]
+        self._free = [each] * count
+        """Slots of each server that nothing is written in."""
+        self._taking = threading.Lock()
+        self._threads = ThreadPoolExecutor(each * count, "llamacpp")
 
     def check(self, request: Request) -> None:
+        if request.logprobs:
+            raise RequestError("engine llamacpp gives no log-probs; ask an openai endpoint, or a likelihood judge")
         request_ids(self.form, request, self.context_tokens)
 
     async def complete(self, request: Request) -> Completion:
         ids = request_ids(self.form, request, self.context_tokens)
-        answer = await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, _call(ids, request))
+        call = _call(ids, request, self.prefix_cache)
+        home = int(digest(request.messages[0].content)[:8], 16) % len(self._servers)
+        answer = await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, call, home)
         return _completion(answer)
 
-    def _ask(self, call: dict[str, Any]) -> dict[str, Any]:
-        """In a thread of the pool, which has as many as there are free slots, so one is always there to take."""
-        server = self._idle.pop(0)
+    def _ask(self, call: dict[str, Any], home: int) -> dict[str, Any]:
+        """In a thread of the pool, which has as many as there are slots, so one is always free.
+
+        Conversations that begin alike go to one server, `home`, whose cache knows the beginning.
+        """
+        with self._taking:
+            taken = home if self._free[home] else self._free.index(max(self._free))
+            self._free[taken] -= 1
         try:
-            return dict(server.handle_completions(call))
+            return dict(self._servers[taken].handle_completions(call))
         finally:
-            self._idle.append(server)
+            with self._taking:
+                self._free[taken] += 1
 
     def close(self) -> None:
         self._threads.shutdown()
-        self._idle.clear()
+        self._servers.clear()
 
     def __enter__(self) -> LlamaCppEngine:
         return self
@@ -83,10 +103,10 @@ def _server(gguf: Path, config: LlamaCpp, slots: int, threads: int) -> Any:
     parameters.cont_batching = True
     parameters.warmup = False
     parameters.verbosity = -1
-    # Each slot keeps its own cells, and nothing is taken over from earlier prompts: an answer must not depend on what
-    # else was asked, or a run that was killed would end with other rows (docs/decisions/0005).
+    # Each slot keeps its own cells. What is taken over from earlier prompts was computed in other company and rounds
+    # differently: only without that does a run that was killed end with the same rows (docs/decisions/0005).
     parameters.kv_unified = False
-    parameters.cache_ram_mib = 0
+    parameters.cache_ram_mib = PROMPT_CACHE_MIB if config.prefix_cache else 0
     # Kernels that llama.cpp picks by the number of rows round differently. BF16 keys and values keep flash attention
     # off the tiled path (many rows) and the split one (a lone request, 512 or more cells); weights that are not
     # repacked go through one kernel.
@@ -104,7 +124,17 @@ def _server(gguf: Path, config: LlamaCpp, slots: int, threads: int) -> Any:
         ) from error
 
 
-def _call(ids: list[int], request: Request) -> dict[str, Any]:
+def _fitting_slots(source: ModelSource, context_tokens: int, cores: int) -> int:
+    """As many slots as keep the cores busy, and fewer where their caches would take a quarter of the memory."""
+    shape = read_json(source.folder / "config.json")
+    heads = shape["num_attention_heads"]
+    width = shape.get("head_dim") or shape["hidden_size"] // heads
+    cell = 2 * BF16_BYTES * shape["num_hidden_layers"] * (shape.get("num_key_value_heads") or heads) * width
+    room = psutil.virtual_memory().total // 4 // (cell * context_tokens)
+    return max(1, min(SLOTS_PER_CORE * cores, room))
+
+
+def _call(ids: list[int], request: Request, prefix_cache: bool) -> dict[str, Any]:
     """The completion call: token ids in, so that the template is ours, and no sampler but ours."""
     sampling = request.sampling
     return {
@@ -117,7 +147,8 @@ def _call(ids: list[int], request: Request) -> dict[str, Any]:
         "repeat_penalty": 1.0,
         "samplers": ["temperature", "top_p"],
         "seed": request_seed(request),
-        "cache_prompt": False,
+        "stop": list(sampling.stop),
+        "cache_prompt": prefix_cache,
     }
 
 

@@ -15,3 +15,5 @@ def open_engine(config: EngineConfig, source: ModelSource) -> LlamaCppEngine | T
             return LlamaCppEngine(source, config)
         case Transformers():
             return TransformersEngine(source, config)
+        case _:
+            raise NotImplementedError

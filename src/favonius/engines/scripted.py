@@ -10,8 +10,8 @@ from favonius.types import Completion, Request
 class ScriptedEngine:
     """`answer` maps a request to its text, or raises. `asked` lists the requests in the order they came."""
 
-    def __init__(self, answer: Callable[[Request], str], model: str = "scripted") -> None:
-        self.answer, self.model = answer, model
+    def __init__(self, answer: Callable[[Request], str], model: str = "scripted", slots: int = 16) -> None:
+        self.answer, self.model, self.slots = answer, model, slots
         self.asked: list[Request] = []
 
     def check(self, request: Request) -> None:

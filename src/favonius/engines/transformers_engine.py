@@ -17,7 +17,7 @@ from favonius.engines.decoder import Decoder, Job, decode_one
 from favonius.engines.prompting import request_ids, request_seed
 from favonius.models.load import load
 from favonius.run import ModelSource
-from favonius.types import Completion, Request
+from favonius.types import Completion, Request, RequestError
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,15 @@ class TransformersEngine:
     def __init__(self, source: ModelSource, config: Transformers) -> None:
         self.model = source.digest
         self.form = ChatFormat.load(source)
-        self.context_tokens = config.context_tokens
+        self.slots, self.context_tokens = config.slots, config.context_tokens
         self._decoder = Decoder(load(source), self.form.end_ids, config.slots, config.context_tokens)
         self._inbox: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="decoder", daemon=True)
         self._thread.start()
 
     def check(self, request: Request) -> None:
+        if request.logprobs:
+            raise RequestError("engine transformers gives no log-probs; ask an openai endpoint, or a likelihood judge")
         request_ids(self.form, request, self.context_tokens)
 
     async def complete(self, request: Request) -> Completion:
@@ -79,7 +81,10 @@ class TransformersEngine:
         try:
             while self._take_in(running):
                 over = self._decoder.step()
-                for asked in [asked for asked in running if any(asked.job is job for job in over)]:
+                stopped = [asked.job for asked in running if self._stop(asked.job) is not None]
+                for job in stopped:
+                    self._decoder.release(job)
+                for asked in [asked for asked in running if any(asked.job is job for job in (*over, *stopped))]:
                     asked.answer.set_result(self._completion(asked.job))
                     running.remove(asked)
         except BaseException as error:  # the callers wait in another thread: they must hear of it
@@ -104,10 +109,17 @@ class TransformersEngine:
                 self._decoder.admit(asked.job)
         return True
 
+    def _stop(self, job: Job) -> int | None:
+        """Where the first of the request's stop texts begins in the answer; None where there is none yet."""
+        text = self.form.decode(job.tokens)
+        places = [text.find(stop) for stop in job.sampling.stop]
+        return min((place for place in places if place >= 0), default=None)
+
     def _completion(self, job: Job) -> Completion:
+        stop = self._stop(job)
         return Completion(
-            text=self.form.decode(job.tokens),
-            finish="stop" if job.finished else "length",
+            text=self.form.decode(job.tokens)[:stop],
+            finish="length" if stop is None and not job.finished else "stop",
             prompt_tokens=len(job.ids),
             completion_tokens=len(job.tokens),
         )

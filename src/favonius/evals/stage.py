@@ -58,7 +58,7 @@ def _answers(
     """`samples` answers of one model to every held-out prompt, prompt by prompt."""
     prompts = {dialogue.id: dialogue.messages[:1] for dialogue in dialogues}
     draws: list[Mapping[str, Completion | Failure]] = []
-    with interview(config.engine, inputs.model(config.models[label]), context) as model:
+    with interview(config.engine, inputs.speaker(config.models[label]), context) as model:
         model.refuse_unanswerable(prompts, config.sampling)
         for sample in range(config.samples):
             draws.append(model.ask(prompts, config.sampling, f"  {label}, answer {sample + 1}", sample))

@@ -24,7 +24,7 @@ def run(config: AnswersConfig, inputs: Inputs, out: Path, context: Context) -> N
     for name, member in config.pool.items():
         system = () if member.system is None else (Message(role="system", content=member.system),)
         prompts = {dialogue.id: (*system, dialogue.messages[0]) for dialogue in dialogues}
-        with interview(member.engine, inputs.model(member.model), context) as model:
+        with interview(member.engine, inputs.speaker(member.model), context) as model:
             model.refuse_unanswerable(prompts, member.sampling)
             replies = model.ask(prompts, member.sampling, f"  {name}")
             tokens += model.tokens

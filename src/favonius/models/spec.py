@@ -8,7 +8,9 @@ from pathlib import Path
 
 from favonius.errors import UserError
 
-FORMS = "a pypi:// source, a hub id (owner/name or owner/name@revision), a folder of safetensors or a .gguf file"
+FORMS = (
+    "a pypi:// source, api://name, a hub id (owner/name or owner/name@revision), a folder of safetensors or a .gguf file"
+)
 MOST_PARTS = 1000
 
 _PACKAGE = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
@@ -53,7 +55,14 @@ class GGUFSpec:
     path: Path
 
 
-Spec = PyPISpec | HubSpec | FolderSpec | GGUFSpec
+@dataclass(frozen=True)
+class APISpec:
+    """A model behind OpenAI-compatible servers, by the name that they know it by."""
+
+    served_as: str
+
+
+Spec = PyPISpec | HubSpec | FolderSpec | GGUFSpec | APISpec
 
 
 def parse(text: str, base_folder: Path) -> Spec:
@@ -64,6 +73,10 @@ def parse(text: str, base_folder: Path) -> Spec:
     """
     if text.startswith("pypi:"):
         return _pypi(text)
+    if text.startswith("api://"):
+        if not (served_as := text.removeprefix("api://").strip()):
+            raise UserError(f"source {text}: write it as api:// and the name that the servers know the model by")
+        return APISpec(served_as)
     if "://" in text:
         raise UserError(f"source {text}: this kind of address is not known; give {FORMS}")
     if not text:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic_core import to_jsonable_python
+
 from favonius.errors import UserError
 from favonius.files import read_json, sha256_file
 from favonius.recipe import AnyStage, Recipe
 from favonius.run import FileRef, Identity, Manifest, StepFolder, references
+from favonius.types import Noun
 
 State = Literal["done", "ready", "stale", "partial", "waiting"]
 
@@ -57,7 +60,7 @@ def plan_step(recipe: Recipe, name: str, run: Path, folder: Path, digests: Mappi
     identity = Identity(
         stage=config.stage,
         version=config.version,
-        config=config.model_dump(mode="json", exclude=set(config.not_identity)),
+        config=identity_of(config),
         inputs=inputs,
     )
     changes = [] if before is None else list(differences(before, identity))
@@ -69,10 +72,24 @@ def plan_step(recipe: Recipe, name: str, run: Path, folder: Path, digests: Mappi
         return PlannedStep(name, config, "stale", "; ".join(changes), identity, None)
     if manifest is None:
         return PlannedStep(name, config, "partial", f"was interrupted (attempt {attempts})", identity, None)
+    if manifest.left_open:
+        return PlannedStep(name, config, "partial", "; ".join(manifest.left_open), identity, None)
     gone = [output for output in manifest.outputs if not (run / name / output).is_file()]
     if gone:
         return PlannedStep(name, config, "stale", f"{gone[0]} was deleted", identity, None)
     return PlannedStep(name, config, "done", f"took {manifest.seconds:g} s", identity, manifest.output_digest())
+
+
+def identity_of(value: Any) -> Any:
+    """A config as plain values, without the fields that say how its work is done."""
+    if isinstance(value, Noun):
+        names = [name for name in type(value).model_fields if name not in value.not_identity]
+        return {name: identity_of(getattr(value, name)) for name in names}
+    if isinstance(value, Mapping):
+        return {str(key): identity_of(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [identity_of(item) for item in value]
+    return to_jsonable_python(value)
 
 
 def _records(path: Path) -> tuple[Identity | None, Manifest | None, int]:

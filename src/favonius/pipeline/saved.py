@@ -11,7 +11,7 @@ from favonius.errors import UserError
 from favonius.files import read_json, write_json, write_text
 from favonius.models.config import ModelConfig
 from favonius.recipe import Recipe, load_recipe
-from favonius.run import ModelSource
+from favonius.run import ModelSource, ServedModel
 from favonius.types import Noun
 
 
@@ -31,8 +31,9 @@ class ModelRecord(Noun):
     template: str
     terms: str | None
     digest: str
-    folder: Path
-    gguf: Path | None
+    folder: Path | None = None
+    """Where its weights are; None for a model behind an API."""
+    gguf: Path | None = None
 
     def is_of(self, config: ModelConfig) -> bool:
         return (self.source, self.template) == (config.source, config.template)
@@ -66,7 +67,7 @@ def read_origin(run: Path) -> Origin:
         raise UserError(f"{run / 'origin.json'}: {sentence}") from error
 
 
-def save_models(run: Path, recipe: Recipe, sources: Iterable[ModelSource]) -> None:
+def save_models(run: Path, recipe: Recipe, sources: Iterable[ModelSource | ServedModel]) -> None:
     """Write `models.json`: `sources`, and what an earlier run in this folder fetched for the same recipe entries."""
     records = _records(run, recipe)
     for source in sources:
@@ -77,8 +78,8 @@ def save_models(run: Path, recipe: Recipe, sources: Iterable[ModelSource]) -> No
             template=config.template,
             terms=config.terms,
             digest=source.digest,
-            folder=source.folder,
-            gguf=source.gguf,
+            folder=source.folder if isinstance(source, ModelSource) else None,
+            gguf=source.gguf if isinstance(source, ModelSource) else None,
         )
     write_json(run / "models.json", [record.model_dump(mode="json") for record in records.values()])
 

@@ -6,10 +6,10 @@ import gc
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from favonius.errors import FavoniusError, UserError, machine_failures
+from favonius.errors import BudgetError, FavoniusError, UserError, machine_failures
 from favonius.models.config import ModelConfig
 from favonius.pipeline.plan import PlannedStep, plan_step
 from favonius.pipeline.saved import Origin, save_models, save_recipe
@@ -17,10 +17,22 @@ from favonius.pipeline.stages import Stage, stage_of
 from favonius.progress import Progress, clock
 from favonius.recipe import AnyStage, Recipe
 from favonius.recipe.problems import choice
-from favonius.run import WORK, Context, FileRef, Inputs, ModelRef, ModelSource, StepFolder, StepRef, locked, references
+from favonius.run import (
+    WORK,
+    Context,
+    FileRef,
+    Inputs,
+    ModelRef,
+    ModelSource,
+    ServedModel,
+    StepFolder,
+    StepRef,
+    locked,
+    references,
+)
 
 
-def fetch_model(name: str, config: ModelConfig, folder: Path, progress: Progress) -> ModelSource:
+def fetch_model(name: str, config: ModelConfig, folder: Path, progress: Progress) -> ModelSource | ServedModel:
     from favonius.models.resolve import resolve
 
     return resolve(name, config, folder, progress)
@@ -37,7 +49,7 @@ class Parts:
     """What a run is made of besides its recipe; tests put small ones in."""
 
     stage_of: Callable[[AnyStage], Stage] = stage_of
-    fetch: Callable[[str, ModelConfig, Path, Progress], ModelSource] = fetch_model
+    fetch: Callable[[str, ModelConfig, Path, Progress], ModelSource | ServedModel] = fetch_model
     report: Callable[[Path], Path] = write_report
 
 
@@ -63,7 +75,7 @@ def run_recipe(
     with machine_failures(run), locked(run):
         origin = Origin(recipe=recipe_path.resolve(), overrides=tuple(overrides), with_ablations=with_ablations)
         save_recipe(run, recipe, origin)
-        worker = _Worker(chosen, names, recipe_path.parent, Context(run, progress), parts)
+        worker = _Worker(chosen, names, recipe_path.parent, Context(run, progress, budget=chosen.budget), parts)
         try:
             worker.work()
         except Exception:
@@ -106,8 +118,8 @@ class _Worker:
                 digests[name] = self.run_step(step, self.inputs(step.config, models))
             models[name] = ModelSource(name, self.context.run / name / "model", digests[name])
 
-    def fetch(self) -> dict[str, ModelSource]:
-        """Every model that the steps name, on this machine."""
+    def fetch(self) -> dict[str, ModelSource | ServedModel]:
+        """Every model that the steps name; weights are on this machine then."""
         configs = [self.recipe.steps[name] for name in self.names]
         named = {reference for config in configs for reference in references(config)}
         sources = {
@@ -118,7 +130,7 @@ class _Worker:
         save_models(self.context.run, self.recipe, sources.values())
         return sources
 
-    def inputs(self, config: AnyStage, models: Mapping[str, ModelSource]) -> Inputs:
+    def inputs(self, config: AnyStage, models: Mapping[str, ModelSource | ServedModel]) -> Inputs:
         named = list(references(config))
         return Inputs(
             folders={name: self.context.run / name for name in named if isinstance(name, StepRef)},
@@ -133,18 +145,30 @@ class _Worker:
         say, folder = self.context.progress.say, StepFolder(self.context.run / step.name)
         attempt = folder.begin(step.identity)
         say(f"{step.name}: {'goes on' if step.state == 'partial' else 'starts'} ({step.why})")
+        context = replace(self.context, step=step.name, left_open=[])
         started = time.monotonic()
         try:
-            self.parts.stage_of(step.config)(step.config, inputs, folder.path, self.context)
+            self.parts.stage_of(step.config)(step.config, inputs, folder.path, context)
         except FavoniusError as error:
             if not str(error).startswith(f"{step.name}:"):
                 error.args = (f"{step.name}: {error}",)
             raise
         # A trained model and its optimizer hold each other through hooks; left to itself Python frees them too late.
         gc.collect()
-        manifest = folder.finish(step.identity, attempt, time.monotonic() - started)
-        say(f"{step.name}: done in {clock(manifest.seconds)}")
+        manifest = folder.finish(step.identity, attempt, time.monotonic() - started, context.left_open)
+        if manifest.left_open:
+            self.stop_or_go_on(step.name, manifest.left_open)
+        else:
+            say(f"{step.name}: done in {clock(manifest.seconds)}")
         return manifest.output_digest()
+
+    def stop_or_go_on(self, name: str, left_open: Sequence[str]) -> None:
+        """BudgetError where the budget says that a run ends with the step whose money is spent."""
+        sentence = f"{name}: {'; '.join(left_open)}; what it has is written"
+        if self.context.budget is not None and self.context.budget.at_cap == "go_on":
+            self.context.progress.say(f"{sentence}, and later steps take it")
+        else:
+            raise BudgetError(f"{sentence}; raise the budget in the recipe and run again to go on")
 
 
 def _report_anyway(run: Path, progress: Progress, parts: Parts) -> None:

@@ -11,6 +11,7 @@ from favonius.errors import UserError
 from favonius.recipe.document import Document, read_document
 from favonius.recipe.model import Recipe, validated
 from favonius.recipe.override import override
+from favonius.recipe.parameters import fill_in
 from favonius.recipe.problems import Problem, problems_of
 from favonius.recipe.references import check_references
 
@@ -29,6 +30,8 @@ def load_recipe(
         raise UserError(f"{path}: a recipe is a mapping with the keys {', '.join(Recipe.model_fields)}")
     for text in overrides:
         document = override(document, text)
+    document, unknown = fill_in(document)
+    _refuse(document, unknown)
     try:
         recipe = validated(document.value)
         _refuse(document, check_references(recipe, path.parent if check_files else None))

@@ -13,7 +13,7 @@ from favonius.evals.config import EvaluateConfig
 from favonius.feedback.config import AnswersConfig, PairsConfig, RatingsConfig
 from favonius.models.config import ModelConfig
 from favonius.recipe.problems import TAGS
-from favonius.run import Reference, references
+from favonius.run import Budget, Reference, references
 from favonius.train.config import TrainConfig
 from favonius.types import Noun
 
@@ -26,8 +26,12 @@ class Recipe(Noun):
 
     name: FolderName
     """The run folder is `runs/<name>` unless --out says otherwise."""
+    parameters: dict[str, str | int | float | bool] = {}
+    """Values that steps name as `$name`; `--set name=value` replaces one."""
     models: dict[str, ModelConfig]
-    """Weights to begin from, by the name that steps call them."""
+    """Models to begin from, by the name that steps call them."""
+    budget: Budget | None = None
+    """What may be spent on models that have a price; without it there is no cap."""
     steps: dict[FolderName, Annotated[AnyStage, Field(discriminator="stage")]] = Field(min_length=1)
     """Name → what to do; the name is the step's folder in the run folder."""
 
@@ -45,8 +49,10 @@ class Recipe(Noun):
     def as_written(self, leaving_out: Set[str] = frozenset()) -> dict[str, Any]:
         """Plain values as its author would write them, defaults left out: what `recipe.yaml` of a run holds."""
         steps = {name: config for name, config in self.steps.items() if name not in leaving_out}
+        optional = {"parameters": self.parameters, "budget": self.budget}
         return {
             "name": self.name,
+            **{key: _as_written(value, frozenset()) for key, value in optional.items() if value},
             "models": _as_written(self.models, frozenset()),
             "steps": {name: _as_written(config, leaving_out) for name, config in steps.items()},
         }

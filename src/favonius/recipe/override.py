@@ -6,15 +6,17 @@ from typing import Any
 
 from favonius.errors import UserError
 from favonius.recipe.document import Document, KeyPath, dotted, read_override
+from favonius.recipe.parameters import PARAMETERS
 from favonius.recipe.problems import choice
 
-NAMED = ("models", "steps")
+NAMED = (PARAMETERS, "models", "steps")
 """Mappings whose entries must be in the file: an override changes a step, it does not invent one."""
 
 
 def override(document: Document, text: str) -> Document:
     """`document` with one value replaced or added. Raises UserError naming `--set` where the path leads nowhere."""
     keys, change = read_override(text)
+    keys = _parameter(document, keys)
     path: KeyPath = keys
     _refuse_unknown_name(document, keys, text)
     value = _replaced(document.value, keys, change.value, text, ())
@@ -23,6 +25,13 @@ def override(document: Document, text: str) -> Document:
     places |= {prefix: change.place(()) for prefix in above if prefix not in places}
     places |= {path + known: place for known, place in change.places.items()}
     return Document(value, places)
+
+
+def _parameter(document: Document, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """`topics` stands for `parameters.topics` where the recipe has that parameter."""
+    parameters = document.value.get(PARAMETERS) if isinstance(document.value, dict) else None
+    is_one = len(keys) == 1 and isinstance(parameters, dict) and keys[0] in parameters
+    return (PARAMETERS, *keys) if is_one else keys
 
 
 def _refuse_unknown_name(document: Document, keys: tuple[str, ...], text: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from favonius.engines.config import LlamaCpp
+from favonius.engines.config import LlamaCpp, OpenAI
 from favonius.errors import UserError
 from favonius.evals.config import EvaluateConfig
 from favonius.models.spec import parse
@@ -126,20 +126,30 @@ def _own_problems(recipe: Recipe, config: AnyStage, path: KeyPath) -> Iterator[P
 
 
 def _engine_problems(recipe: Recipe, value: Any, path: KeyPath) -> Iterator[Problem]:
-    """llama.cpp runs GGUF files only."""
+    """llama.cpp runs GGUF files only, servers answer for api:// models only, and those have no weights for the rest."""
     if isinstance(value, BaseModel):
         fields = {name: getattr(value, name) for name in type(value).model_fields}
-        if isinstance(fields.get("engine"), LlamaCpp):
-            for place, reference in _direct_models(fields, path):
-                source = recipe.models[reference].source if reference in recipe.models else ""
-                if not source.partition("#")[0].lower().endswith(".gguf"):
-                    sentence = f"{reference} is no .gguf file, which engine llamacpp needs; use engine transformers"
-                    yield Problem(place, sentence)
+        for place, reference in _direct_models(fields, path):
+            source = recipe.models[reference].source if reference in recipe.models else ""
+            if sentence := _engine_problem(reference, source, fields.get("engine")):
+                yield Problem(place, sentence)
         for name, item in fields.items():
             yield from _engine_problems(recipe, item, (*path, name))
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _engine_problems(recipe, item, (*path, key))
+
+
+def _engine_problem(model: str, source: str, engine: Any) -> str | None:
+    served = source.startswith("api:")
+    if isinstance(engine, OpenAI):
+        return None if served else f"{model} is no api:// model, and engine openai talks to those only"
+    if served:
+        needed = "this field needs its weights" if engine is None else f"engine {engine.kind} needs its weights"
+        return f"{model} is served by an API and {needed}; use `engine: {{kind: openai}}` or another model"
+    if isinstance(engine, LlamaCpp) and not source.partition("#")[0].lower().endswith(".gguf"):
+        return f"{model} is no .gguf file, which engine llamacpp needs; use engine transformers"
+    return None
 
 
 def _direct_models(fields: Mapping[str, Any], path: KeyPath) -> Iterator[tuple[KeyPath, ModelRef]]:
