@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,23 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from favonius.engines import sampler
-from favonius.engines.ask import Failure, ask_all
 from favonius.engines.config import LlamaCpp, Transformers
 from favonius.engines.decoder import Decoder, Job, decode_one
-from favonius.engines.interview import interview
-from favonius.engines.ledger import Ledger, Ledgered
-from favonius.engines.open import open_engine
+from favonius.engines.llamacpp import LlamaCppEngine
 from favonius.engines.sampler import draw
-from favonius.engines.scripted import ScriptedEngine
 from favonius.engines.transformers_engine import TransformersEngine
 from favonius.errors import FavoniusError, UserError
-from favonius.progress import Progress
-from favonius.run import Context, ModelSource
-from favonius.types import Completion, Message, Request, RequestError, Sampling
+from favonius.run import ModelSource
+from favonius.types import Completion, Engine, Message, Request, RequestError, Sampling
 from tests.tiny import FAMILIES, VOCABULARY, save_tiny, tiny_model
-
-QUIET = Progress(io.StringIO())
-
 
 def request(text: str, **sampling: object) -> Request:
     return Request(
@@ -121,105 +113,48 @@ def test_draw_follows_the_distribution() -> None:
     assert draw(logits, Sampling(temperature=0.0), rng) == 0
 
 
+def ask(engine: Engine, requests: Sequence[Request]) -> list[Completion | BaseException]:
+    async def together() -> list[Completion | BaseException]:
+        return await asyncio.gather(*map(engine.complete, requests), return_exceptions=True)
+
+    return asyncio.run(together())
+
+
 def test_transformers_engine_answers_streams_and_names_a_prompt_that_is_too_long(tmp_path: Path) -> None:
     source = ModelSource("tiny", save_tiny(tmp_path / "tiny"), "digest")
-    config = Transformers(slots=3, context_tokens=96)
-    with open_engine(config, source) as engine, Ledger(tmp_path / "ledger.sqlite") as ledger:
+    with TransformersEngine(source, Transformers(slots=3, context_tokens=96)) as engine:
         asked = [request(f"question {n}", seed=n).model_copy(update={"model": engine.model}) for n in range(7)]
-        replies = ask_all(engine, asked, ledger, QUIET, "answers", 5)
+        replies = ask(engine, asked)
         assert all(isinstance(reply, Completion) and reply.completion_tokens <= 12 for reply in replies)
-        [alone] = ask_all(engine, asked[3:4], Ledger(tmp_path / "other.sqlite"), QUIET, "answers", 1)
-        assert alone == replies[3]
+        assert ask(engine, asked[3:4]) == replies[3:4]
         assert "".join(engine.stream(asked[3])) == replies[3].text  # type: ignore[union-attr]
-        [failure] = ask_all(engine, [request("many words " * 60)], ledger, QUIET, "answers", 1)
-        assert isinstance(failure, Failure) and "more than context_tokens 96" in failure.cause
+        [failure] = ask(engine, [request("many words " * 60)])
+        assert isinstance(failure, RequestError) and "more than context_tokens 96" in str(failure)
 
 
-def test_a_prompt_that_is_too_long_is_the_users_mistake_before_anything_is_asked(tmp_path: Path) -> None:
+def test_an_answer_ends_before_a_stop_text(tmp_path: Path) -> None:
     source = ModelSource("tiny", save_tiny(tmp_path / "tiny"), "digest")
-    talks = {
-        "short": (Message(role="user", content="Hi"),),
-        "seed-7": (Message(role="user", content="many words " * 60),),
-    }
-    with interview(Transformers(slots=1, context_tokens=96), source, Context(tmp_path, QUIET)) as model:
-        with pytest.raises(UserError, match=r"prompt seed-7: .* more than context_tokens 96; raise"):
-            model.refuse_unanswerable(talks, Sampling(max_tokens=12))
-        assert model.ledger.spend() == []
+    with TransformersEngine(source, Transformers(slots=2, context_tokens=96)) as engine:
+        free = request("question", temperature=0.0)
+        [whole, same] = ask(engine, [free, free])
+        assert isinstance(whole, Completion) and whole == same
+        middle = len(whole.text) // 2
+        stop = whole.text[middle : middle + 2]
+        stopping = free.model_copy(update={"sampling": free.sampling.model_copy(update={"stop": (stop, "never")})})
+        [cut, whole_again] = ask(engine, [stopping, free])
+        assert isinstance(cut, Completion)
+        assert (cut.text, cut.finish) == (whole.text[: whole.text.index(stop)], "stop")
+        assert whole_again == whole
 
 
 def test_llamacpp_needs_a_gguf_that_it_can_read(tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "tiny")
     with pytest.raises(UserError, match="no GGUF file"):
-        open_engine(LlamaCpp(), ModelSource("tiny", folder, "digest"))
+        LlamaCppEngine(ModelSource("tiny", folder, "digest"), LlamaCpp())
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(64))
     with pytest.raises(FavoniusError, match=r"llama\.cpp cannot load it"):
-        open_engine(LlamaCpp(slots=1), ModelSource("tiny", folder, "digest", gguf=broken))
-
-
-def test_what_was_answered_is_never_asked_again(tmp_path: Path) -> None:
-    engine = ScriptedEngine(lambda asked: asked.messages[0].content.upper())
-    asked = [request(f"q{n % 4}") for n in range(10)]
-    with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        first = ask_all(engine, asked, ledger, QUIET, "answers", 3)
-    with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        again = ask_all(engine, asked, ledger, QUIET, "answers", 3)
-        [spend] = ledger.spend()
-    assert first == again and [reply.text for reply in first] == [f"Q{n % 4}" for n in range(10)]  # type: ignore[union-attr]
-    assert len(engine.asked) == 4
-    assert (spend.requests, spend.completion_tokens) == (4, 4)
-    assert request("q").key() != request("q", seed=1).key() != request("q", temperature=0.1).key()
-
-
-def test_identical_requests_in_flight_are_asked_once(tmp_path: Path) -> None:
-    class Slow(ScriptedEngine):
-        async def complete(self, request: Request) -> Completion:
-            await asyncio.sleep(0.01)
-            return await super().complete(request)
-
-    engine = Slow(lambda asked: "yes")
-
-    async def together() -> list[Completion]:
-        with Ledger(tmp_path / "ledger.sqlite") as ledger:
-            asked = Ledgered(engine, ledger)
-            return list(await asyncio.gather(*(asked.complete(request("same")) for _ in range(5))))
-
-    assert len({reply.text for reply in asyncio.run(together())}) == len(engine.asked) == 1
-
-
-def test_a_failed_request_is_recorded_and_asked_again_and_a_dead_engine_loses_nothing(tmp_path: Path) -> None:
-    down: set[str] = {"q1"}
-
-    def answer(asked: Request) -> str:
-        text = asked.messages[0].content
-        if text in down:
-            raise RequestError("no answer")
-        if text == "q5" and "q5 dies" in down:
-            raise FavoniusError("the teacher is gone")
-        return text
-
-    engine = ScriptedEngine(answer)
-    asked = [request(f"q{n}") for n in range(8)]
-    with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        replies = ask_all(engine, asked, ledger, QUIET, "answers", 2)
-        assert [n for n, reply in enumerate(replies) if isinstance(reply, Failure)] == [1]
-        down.clear()
-        ask_all(engine, asked, ledger, QUIET, "answers", 2)
-        assert [one.messages[0].content for one in engine.asked].count("q1") == 2
-        assert len(engine.asked) == 9
-    down.add("q5 dies")
-    engine.asked.clear()
-    with Ledger(tmp_path / "second.sqlite") as ledger:
-        with pytest.raises(FavoniusError, match="the teacher is gone"):
-            ask_all(engine, asked, ledger, QUIET, "answers", 1)
-        assert sum(ledger.get(one.key()) is not None for one in asked) == 5
-
-
-def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
-    with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        ledger._database.execute("PRAGMA user_version=99")
-    with pytest.raises(UserError, match="newer favonius"):
-        Ledger(tmp_path / "ledger.sqlite")
+        LlamaCppEngine(ModelSource("tiny", folder, "digest", gguf=broken), LlamaCpp(slots=1))
 
 
 def test_a_stream_that_is_left_frees_its_slot() -> None:
@@ -244,10 +179,3 @@ def test_an_error_in_the_decoding_thread_reaches_every_caller(tmp_path: Path, mo
     source = ModelSource("tiny", save_tiny(tmp_path / "tiny"), "digest")
     with TransformersEngine(source, Transformers(slots=2, context_tokens=96)) as engine:
         assert [type(error) for error in asyncio.run(together(engine))] == [ArithmeticError] * 5
-
-
-def test_a_ledger_killed_while_it_was_made_is_made_whole(tmp_path: Path) -> None:
-    with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        ledger._database.execute("PRAGMA user_version=0")  # the table was made, its version not yet written
-    with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        assert ledger.spend() == []

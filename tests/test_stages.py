@@ -49,7 +49,7 @@ def speak(monkeypatch: pytest.MonkeyPatch, voices: dict[str, Callable[[Request],
     engines = {name: ScriptedEngine(voice, model=f"digest of {name}") for name, voice in voices.items()}
 
     @contextmanager
-    def opened(config: object, source: ModelSource) -> Iterator[ScriptedEngine]:
+    def opened(config: object, source: ModelSource, *_: object) -> Iterator[ScriptedEngine]:
         yield engines[source.name]
 
     monkeypatch.setattr(interview, "open_engine", opened)

@@ -21,6 +21,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+import favonius.trees.attention  # noqa: F401 - registers the attention that the models name
 from favonius.chat.template import ZEPHYR
 
 VOCABULARY = 320

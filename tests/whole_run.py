@@ -81,7 +81,7 @@ def _say(request: Request) -> str:
 
 
 @contextmanager
-def _open(config: EngineConfig, source: ModelSource) -> Iterator[Voice]:
+def _open(config: EngineConfig, source: ModelSource, *_: object) -> Iterator[Voice]:
     yield Voice(_say, model=source.digest)
 
 

@@ -147,7 +147,7 @@ class Budget(Noun):
     """What a run may spend on models that are paid for, in dollars."""
 
     dollars: float = Field(ge=0.0)
-    steps: dict[str, float] = {}
+    steps: dict[str, float] = Field(default={})
     """Purses of single steps, within the whole."""
     at_cap: Literal["stop", "go_on"] = "stop"
     """Whether the run ends after a step whose money is spent, or later steps take what there is of it."""
@@ -266,7 +266,7 @@ def locked(run: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise UserError(
-            f"{run}: another run is at work in this folder; wait for it or choose another with --out"
+            f"{run}: another run is at work in this folder; wait for it, or give a run another with --out"
         ) from None
     try:
         yield

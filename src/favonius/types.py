@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Protocol
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "test"]
+Manner = Literal["world", "writing", "material"]
 
 
 class Noun(BaseModel):
@@ -46,7 +48,7 @@ class SeedPrompt(Noun):
     kind: str | None = None
     sector: str | None = None
     subtopic: str | None = None
-    manner: Literal["world", "writing", "material"] | None = None
+    manner: Manner | None = None
 
 
 class Dialogue(Noun):
@@ -115,6 +117,28 @@ class LabelledAnswer(Noun):
     source: str | None = None
 
 
+class RatedText(Noun):
+    """One of several answers to a prompt, with what a judge said of it; None where it gave no number (N/A)."""
+
+    source: str
+    text: str
+    scores: dict[str, float | None] = {}
+    """By aspect: helpfulness, honesty, …; in the judge's own unit, higher is better."""
+    overall: float | None = None
+    critique: str | None = None
+    principle: str | None = None
+    """What its author was told to mind."""
+
+
+class Feedback(Noun):
+    """Several answers to one prompt and a judge's word on each, as UltraFeedback publishes them."""
+
+    id: str
+    split: Split
+    prompt: Messages
+    completions: tuple[RatedText, ...] = Field(min_length=1)
+
+
 class Sampling(Noun):
     """How tokens are drawn. temperature 0 is greedy; `seed` and a request's sample index fix the draw."""
 
@@ -140,11 +164,24 @@ class Request(Noun):
 
     def key(self) -> str:
         """Fields at their defaults are left out, so that a field added later changes no key."""
+        return self.known_key
+
+    @cached_property
+    def known_key(self) -> str:
+        """The key, reckoned once: a request on its way is looked up by it many times."""
         return digest(self.model_dump(exclude_defaults=True))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("known_key", None)  # it was the original's
+        return copy
 
 
 class TokenLogprob(Noun):
     """A token that was written, its log-prob in nats, and the likeliest tokens in its place with theirs."""
+
+    # JSON has no infinities; without this a log-prob of -inf would be written as a null that cannot be read again.
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     token: str
     logprob: float
@@ -157,6 +194,8 @@ class Completion(Noun):
     """`stop`: the model ended its turn. `length`: the token limit cut it off."""
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
+    """Of the prompt's tokens, those that a provider's prefix cache held."""
     logprobs: tuple[TokenLogprob, ...] = ()
 
 

@@ -104,7 +104,7 @@ class OpenAI(Noun):
     """What the server calls it; OpenAI's newer models want the second."""
     send_seed: bool = True
     """Some servers refuse a seed."""
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = Field(default={})
     """Further fields of the request's body, such as top_k."""
     timeout_seconds: float = Field(default=300.0, gt=0)
     """A call that takes longer is asked again; with `stream`, one that is silent for so long."""

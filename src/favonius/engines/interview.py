@@ -1,48 +1,172 @@
-"""A model asked many things within a stage: engine and ledger are opened, asked, closed and freed together."""
+"""Models asked many things within a stage: engines, ledger and purse are opened, used and closed together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TypeVar
 
-from favonius.engines.ask import Failure, ask_all
+from favonius.engines.account import Account, Till, in_dollars
+from favonius.engines.asked import Asked, Failure
+from favonius.engines.conduct import conduct
 from favonius.engines.config import EngineConfig
 from favonius.engines.ledger import Ledger
 from favonius.engines.open import open_engine
+from favonius.engines.policy.money import Purse
 from favonius.errors import UserError
-from favonius.run import Context, ModelSource
+from favonius.progress import Bar
+from favonius.run import Context, ModelSource, ServedModel
 from favonius.types import Completion, Engine, Messages, Request, RequestError, Sampling
+
+T = TypeVar("T")
+Reply = Completion | Failure
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one speaker is asked."""
+
+    speaker: Interview
+    request: Request
+
+
+Talk = Generator[Question, Reply, T]
+"""A conversation as a generator: it yields questions, is sent the replies, and returns what came of it."""
+
+
+class Interviews:
+    """The speakers of one stage, in one event loop, over one ledger and one purse."""
+
+    def __init__(self, context: Context, ledger: Ledger, runner: asyncio.Runner, stack: ExitStack) -> None:
+        self.context, self.ledger, self._runner, self._stack = context, ledger, runner, stack
+        self._purse = _purse(context, ledger)
+        self._till = Till(self._purse)
+        self._open: dict[tuple[str, str], Interview] = {}
+        self.unasked = 0
+
+    def open(self, config: EngineConfig, source: ModelSource | ServedModel) -> Interview:
+        """A model made to answer; the same one where it is open already."""
+        key = (config.model_dump_json(), source.digest)
+        if key not in self._open:
+            price = source.price if isinstance(source, ServedModel) else None
+            account = Account(price, self._till, self.ledger)
+            engine = self._stack.enter_context(open_engine(config, source, account, self._runner))
+            asked = Asked(engine, self.ledger, account)
+            self._open[key] = Interview(self, engine, asked)
+        return self._open[key]
+
+    def conduct(
+        self, talks: Iterable[Talk[T]], label: str, total: int, done: int = 0, unit: str = "answers"
+    ) -> Iterator[tuple[int, T]]:
+        """Hold many conversations at once; yields each one's number and result as it ends.
+
+        `total` and `done` are the bar's: how many there are with those that were done before.
+        """
+        slots = sum(speaker.engine.slots for speaker in self._open.values())
+        with self.context.progress.bar(label, total, unit, done=done) as bar:
+            for number, result in conduct(self._runner, talks, lambda question: self._reply(question, bar), slots):
+                bar.advance(1, note=self._note())
+                yield number, result
+
+    async def _reply(self, question: Question, bar: Bar) -> Reply:
+        reply = await question.speaker.asked.reply(question.request)
+        if isinstance(reply, Completion):
+            question.speaker.tokens += reply.completion_tokens
+            bar.advance(0, reply.completion_tokens)
+        elif not reply.asked:
+            self.unasked += 1
+        return reply
+
+    def _note(self) -> str | None:
+        if self._purse.cap is None and not self._purse.spent:
+            return None
+        of = "" if self._purse.cap is None else f" of {in_dollars(self._purse.cap)}"
+        return f"{in_dollars(self._purse.spent)}{of} spent"
+
+    def close(self) -> None:
+        """Say what money did not suffice for."""
+        if self.unasked and self._purse.cap is not None:
+            self.context.left_open.append(
+                f"the budget of {in_dollars(self._purse.cap)} is spent and {self.unasked} requests were not asked"
+            )
 
 
 class Interview:
-    """`tokens` counts what the model has said, asked now or found in the ledger."""
+    """One model. `tokens` counts what it has said, asked now or found in the ledger."""
 
-    def __init__(self, engine: Engine, ledger: Ledger, slots: int, context: Context) -> None:
-        self.engine, self.ledger, self.slots, self.context = engine, ledger, slots, context
+    def __init__(self, interviews: Interviews, engine: Engine, asked: Asked) -> None:
+        self.interviews, self.engine, self.asked = interviews, engine, asked
         self.tokens = 0
+
+    def question(self, messages: Messages, sampling: Sampling, sample: int = 0, logprobs: int = 0) -> Question:
+        """What a `Talk` yields to hear this model."""
+        request = Request(
+            model=self.engine.model, messages=messages, sampling=sampling, sample=sample, logprobs=logprobs
+        )
+        return Question(self, request)
 
     def ask(
         self, conversations: Mapping[str, Messages], sampling: Sampling, label: str, sample: int = 0
-    ) -> dict[str, Completion | Failure]:
+    ) -> dict[str, Reply]:
         """The model's next message in each conversation, by name."""
-        requests = [self._request(messages, sampling, sample) for messages in conversations.values()]
-        replies = ask_all(self.engine, requests, self.ledger, self.context.progress, label, self.slots)
-        self.tokens += sum(reply.completion_tokens for reply in replies if isinstance(reply, Completion))
-        return dict(zip(conversations, replies, strict=True))
+        questions = {name: self.question(talk, sampling, sample) for name, talk in conversations.items()}
+        known = self.interviews.ledger.known([question.request.key() for question in questions.values()])
+        replies: dict[str, Reply] = {}
+        for name, question in questions.items():
+            if (written := known.get(question.request.key())) is not None:
+                replies[name] = written
+                self.tokens += written.completion_tokens
+        # Prompts that begin alike go one after the other, so that a server's prefix cache finds them.
+        names = sorted(questions.keys() - replies.keys(), key=lambda name: _prefix(conversations[name]))
+        talks = (_once(questions[name]) for name in names)
+        for number, heard in self.interviews.conduct(talks, label, len(questions), len(replies)):
+            replies[names[number]] = heard
+        return {name: replies[name] for name in conversations}
 
     def refuse_unanswerable(self, conversations: Mapping[str, Messages], sampling: Sampling) -> None:
         """UserError where a prompt of the user's own cannot be asked: before the first is paid for, not after."""
         for name, messages in conversations.items():
             try:
-                self.engine.check(self._request(messages, sampling, 0))
+                self.engine.check(self.question(messages, sampling).request)
             except RequestError as error:
                 raise UserError(f"prompt {name}: {error}") from error
 
-    def _request(self, messages: Messages, sampling: Sampling, sample: int) -> Request:
-        return Request(model=self.engine.model, messages=messages, sampling=sampling, sample=sample)
+
+@contextmanager
+def interviews(context: Context) -> Iterator[Interviews]:
+    """Room for several models within a stage, closed together."""
+    # The stack is left first: engines are freed in a loop that still turns, over a ledger that is still open.
+    with asyncio.Runner() as runner, Ledger(context.ledger, context.step) as ledger, ExitStack() as stack:
+        opened = Interviews(context, ledger, runner, stack)
+        yield opened
+        opened.close()
 
 
 @contextmanager
-def interview(config: EngineConfig, source: ModelSource, context: Context) -> Iterator[Interview]:
-    with open_engine(config, source) as engine, Ledger(context.ledger) as ledger:
-        yield Interview(engine, ledger, engine.slots, context)
+def interview(config: EngineConfig, source: ModelSource | ServedModel, context: Context) -> Iterator[Interview]:
+    with interviews(context) as opened:
+        yield opened.open(config, source)
+
+
+def _once(question: Question) -> Talk[Reply]:
+    return (yield question)
+
+
+def _prefix(messages: Messages) -> list[str]:
+    return [message.content for message in messages]
+
+
+def _purse(context: Context, ledger: Ledger) -> Purse:
+    """The step's purse within the run's, less what is spent; calls that a killed run left in flight count as paid."""
+    ledger.reclaim()
+    budget, step = context.budget, context.step
+    own = None if budget is None else budget.steps.get(step)
+    whole = Purse(None if budget is None else _nano(budget.dollars), ledger.spent())
+    return whole if own is None else Purse(_nano(own), ledger.spent(step), within=whole)
+
+
+def _nano(dollars: float) -> int:
+    return int(Fraction(str(dollars)) * 10**9)

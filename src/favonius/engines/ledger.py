@@ -1,87 +1,220 @@
-"""The ledger: every completion of a run, durable the moment it arrives. What was paid once is never paid again."""
+"""The ledger: every completion of a run, durable before it is reported. What was paid once is never paid again.
+
+And every cent: what answers cost, what was paid for answers that could not be used, and the most that calls may cost
+whose answer never came. So `spent` is never less than what was spent, whenever the process is killed.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
+import json
 import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from favonius.errors import FavoniusError, UserError
-from favonius.types import Completion, Engine, Request
+from favonius.engines import ledger_books as books
+from favonius.engines.journal import Journal
+from favonius.engines.ledger_changes import (
+    KEYS,
+    STOPPED,
+    UNANSWERED,
+    Answered,
+    Change,
+    Failed,
+    Reserved,
+    charge_reservations,
+    reserve,
+    write,
+)
+from favonius.engines.ledger_schema import connect, explained, ledger_failures, open_ledger, transaction
+from favonius.types import Completion, Request
 
-SCHEMA = 1
-TABLE = """
-CREATE TABLE IF NOT EXISTS completions (
-  key TEXT PRIMARY KEY,
-  model TEXT NOT NULL,
-  request TEXT NOT NULL,
-  completion TEXT NOT NULL,
-  prompt_tokens INTEGER NOT NULL,
-  completion_tokens INTEGER NOT NULL,
-  seconds REAL NOT NULL,
-  created REAL NOT NULL
-) WITHOUT ROWID
-"""
+KEYS_AT_ONCE = 1_000
 
 
-class Spend(NamedTuple):
-    """What one model has cost a run."""
+class Answer(NamedTuple):
+    """A completion and what it took: seconds, and nano-dollars."""
 
-    model: str
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
+    request: Request
+    completion: Completion
     seconds: float
+    cost: int = 0
+
+
+class Batch(NamedTuple):
+    """Requests that a provider answers within days. `id` is the provider's, "" as long as it has given none."""
+
+    token: str
+    id: str
+    endpoint: str
+    model: str
+    step: str
+    state: str
+    created: float
 
 
 class Ledger:
-    """One SQLite database per run. A context manager; all calls from one thread."""
+    """One SQLite database per run. A context manager; all calls from one thread, of any number of event loops.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._database = sqlite3.connect(path, timeout=60)
-        # WAL with NORMAL: a commit survives the death of the process; only the machine's can take the last ones.
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=NORMAL")
-        version = self._database.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA:
-            self._database.close()
-            raise UserError(
-                f"{path}: written by a newer favonius (ledger schema {version}); use that one, or another --out"
-            )
-        if version < SCHEMA:
-            with self._database as database:
-                database.execute(TABLE)
-                database.execute(f"PRAGMA user_version={SCHEMA}")
+    What is written carries the name `step`. `put`, `fail` and `reserve` return when the row is durable, many of them
+    in one transaction; the money they tell counts from the moment they are called. One Ledger at a time may write in a
+    run (the run folder's lock sees to it): its running total knows nothing of what others write.
+    Every method raises FavoniusError where disk, rights or another program stand in the way; what is stored stays.
+    """
+
+    def __init__(self, path: Path, step: str = "") -> None:
+        self.path, self.step = path, step
+        self._database = open_ledger(path)
+        self._journal: Journal[Change] = Journal(lambda: connect(path), write, lambda error: explained(path, error))
+        with ledger_failures(path):
+            self._spent = {step: 0}
+            for spend in books.spend(self._database):
+                self._spent[spend.step] = self._spent.get(spend.step, 0) + spend.total
+            held = self._database.execute("SELECT key, step, bound FROM reservations WHERE bound > 0")
+            self._reserved: dict[str, tuple[str, int]] = {key: (step, bound) for key, step, bound in held}
 
     def get(self, key: str) -> Completion | None:
-        row = self._database.execute("SELECT completion FROM completions WHERE key = ?", (key,)).fetchone()
+        with ledger_failures(self.path):
+            row = self._database.execute("SELECT completion FROM completions WHERE key = ?", (key,)).fetchone()
         return None if row is None else Completion.model_validate_json(row[0])
 
-    def put(self, request: Request, completion: Completion, seconds: float) -> None:
-        """Store and commit. FavoniusError where the disk is full; what is stored stays."""
-        row = (
-            request.key(), request.model, request.model_dump_json(), completion.model_dump_json(),
-            completion.prompt_tokens, completion.completion_tokens, seconds, time.time(),
-        )  # fmt: skip
-        try:
-            with self._database as database:
-                database.execute("INSERT OR REPLACE INTO completions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-        except sqlite3.OperationalError as error:
-            raise FavoniusError(f"{self.path}: cannot be written ({error}); free some space and run again") from error
+    def known(self, keys: Iterable[str]) -> dict[str, Completion]:
+        """Those of `keys` that have been answered."""
+        found: dict[str, Completion] = {}
+        query, left = f"SELECT key, completion FROM completions WHERE key IN {KEYS}", iter(keys)
+        while some := list(islice(left, KEYS_AT_ONCE)):
+            with ledger_failures(self.path):
+                page = self._database.execute(query, (json.dumps(some),)).fetchall()
+            found.update((key, Completion.model_validate_json(completion)) for key, completion in page)
+        return found
 
-    def spend(self) -> list[Spend]:
-        query = (
-            "SELECT model, COUNT(*), SUM(prompt_tokens), SUM(completion_tokens), SUM(seconds) "
-            "FROM completions GROUP BY model ORDER BY model"
-        )
-        return [Spend(*row) for row in self._database.execute(query)]
+    async def reserve(self, request: Request, bound: int) -> None:
+        """Before a priced call is sent: it may cost `bound` nano-dollars at most. `put` or `fail` settles it."""
+        call = Reserved(request.key(), request.model, self.step, bound, time.time())
+        self._hold(call)
+        await self._journal.append([call])
+
+    async def put(self, request: Request, completion: Completion, seconds: float, cost: int = 0) -> None:
+        """Store an answer. Where its key has one already that one stays, and the cost is counted beside it."""
+        await self.put_many([Answer(request, completion, seconds, cost)])
+
+    async def put_many(self, answers: Iterable[Answer]) -> None:
+        """Store all of them in one transaction."""
+        rows = [self._answered(answer) for answer in answers]
+        if rows:
+            await self._journal.append(rows)
+
+    async def fail(self, request: Request, cause: str, attempts: int = 1, tokens: int = 0, cost: int = 0) -> None:
+        """Record that `attempts` brought no answer, and why; the next run asks again, and `put` removes the record.
+
+        `tokens` and `cost` are of answers that were paid and cannot be used.
+        """
+        row = Failed(
+            request.key(), request.model, self.step, attempts, tokens, cost, time.time(), cause,
+            request.model_dump_json(),
+        )  # fmt: skip
+        self._count(row.key, cost)
+        await self._journal.append([row])
+
+    def reclaim(self) -> int:
+        """Count the calls as paid that a dead process left under way, and return their bounds' sum in nano-dollars.
+
+        To be called by whoever holds the run folder's lock, before the first call is sent. Batches stay as they are.
+        """
+        with ledger_failures(self.path), transaction(self._database):
+            return self._forfeit(STOPPED, "")
+
+    def spent(self, step: str | None = None) -> int:
+        """Nano-dollars that the run, or one step of it, has spent or may have: answers, losses, calls under way."""
+        return sum(self._spent.values()) if step is None else self._spent.get(step, 0)
+
+    def spend(self) -> list[books.Spend]:
+        """Per step and model, as it is in the file."""
+        with ledger_failures(self.path):
+            return books.spend(self._database)
+
+    def charges(self) -> list[books.Charge]:
+        """Money that no completion stands for, per step, model and cause."""
+        with ledger_failures(self.path):
+            return books.charges(self._database)
+
+    def rows(self, selection: books.Selection = books.EVERYTHING) -> Iterator[books.Row]:
+        """Requests and answers, in the order of their keys, a page in memory at a time."""
+        with ledger_failures(self.path):
+            yield from books.rows(self._database, selection)
+
+    def failures(self, selection: books.Selection = books.EVERYTHING) -> Iterator[books.FailedRequest]:
+        """Requests that have no answer, and why."""
+        with ledger_failures(self.path):
+            yield from books.failures(self._database, selection)
+
+    def failure_causes(self) -> list[books.Cause]:
+        """How many requests failed for which cause, the commonest first."""
+        with ledger_failures(self.path):
+            return books.failure_causes(self._database)
+
+    def prunable(self, selection: books.Selection, failures_only: bool = False) -> books.Pruning:
+        """What `prune` would remove."""
+        with ledger_failures(self.path):
+            return books.prunable(self._database, selection, failures_only)
+
+    def prune(self, selection: books.Selection, failures_only: bool = False) -> books.Pruning:
+        """Remove answers and failures, and give their room back to the disk; what they cost stays counted.
+
+        Answers that a step asks for again are then paid again. To be called under the run folder's lock.
+        """
+        with ledger_failures(self.path):
+            return books.prune(self._database, selection, failures_only)
+
+    def open_batch(self, token: str, endpoint: str, model: str, calls: Iterable[tuple[Request, int]]) -> None:
+        """Before a batch is submitted: its requests, each with the most that it may cost.
+
+        `token` goes into the batch's metadata, so that it is found at the provider should the process die before the
+        provider's id arrives; `endpoint` is a name that holds no secret.
+        """
+        now = time.time()
+        held = [
+            Reserved(request.key(), request.model, self.step, bound, now, token, request.model_dump_json())
+            for request, bound in calls
+        ]
+        with ledger_failures(self.path), transaction(self._database):
+            row = (token, "", endpoint, model, self.step, "submitting", now)
+            self._database.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            reserve(self._database, held)
+        for call in held:
+            self._hold(call)
+
+    def note_batch(self, token: str, id: str, state: str) -> None:
+        """What the provider calls a batch, and how far it is."""
+        with ledger_failures(self.path):
+            self._database.execute("UPDATE batches SET id = ?, state = ? WHERE token = ?", (id, state, token))
+
+    def batches(self) -> list[Batch]:
+        """Those that have not been closed, the oldest first."""
+        with ledger_failures(self.path):
+            query = "SELECT token, id, endpoint, model, step, state, created FROM batches ORDER BY created, token"
+            return [Batch(*row) for row in self._database.execute(query)]
+
+    def batch_requests(self, token: str) -> dict[str, Request]:
+        """By key, a batch's requests that are neither put nor failed."""
+        with ledger_failures(self.path):
+            query = "SELECT key, request FROM reservations WHERE batch = ?"
+            return {key: Request.model_validate_json(text) for key, text in self._database.execute(query, (token,))}
+
+    def close_batch(self, token: str) -> None:
+        """Forget a batch whose results have been put. Its requests that are neither put nor failed count as paid."""
+        with ledger_failures(self.path), transaction(self._database):
+            self._forfeit(UNANSWERED, token)
+            self._database.execute("DELETE FROM batches WHERE token = ?", (token,))
 
     def close(self) -> None:
-        self._database.close()
+        """Write what waits, then close. Raises where that could not be written."""
+        try:
+            self._journal.close()
+        finally:
+            self._database.close()
 
     def __enter__(self) -> Ledger:
         return self
@@ -91,34 +224,31 @@ class Ledger:
     ) -> None:
         self.close()
 
+    def _answered(self, answer: Answer) -> Answered:
+        request, completion = answer.request, answer.completion
+        row = Answered(
+            request.key(), request.model, self.step, completion.prompt_tokens, completion.completion_tokens,
+            answer.cost, answer.seconds, time.time(), request.model_dump_json(), completion.model_dump_json(),
+        )  # fmt: skip
+        self._count(row.key, row.cost)
+        return row
 
-class Ledgered:
-    """An engine behind a ledger: asks only what is not written there, and identical requests in flight once."""
+    def _hold(self, call: Reserved) -> None:
+        """Count a bound. One that was held for the same key becomes a charge, and stays counted."""
+        self._spent[self.step] += call.bound
+        self._reserved[call.key] = (self.step, call.bound)
 
-    def __init__(self, engine: Engine, ledger: Ledger) -> None:
-        self.engine, self.ledger = engine, ledger
-        self.model = engine.model
-        self._in_flight: dict[str, asyncio.Task[Completion]] = {}
+    def _count(self, key: str, cost: int) -> None:
+        """Count a cost in place of the bound that was held for it."""
+        self._spent[self.step] += cost
+        step, bound = self._reserved.pop(key, (self.step, 0))
+        self._spent[step] -= bound
 
-    def check(self, request: Request) -> None:
-        self.engine.check(request)
-
-    async def complete(self, request: Request) -> Completion:
-        key = request.key()
-        known = self.ledger.get(key)
-        if known is not None:
-            return known
-        task = self._in_flight.get(key)
-        if task is None:
-            task = asyncio.create_task(self._ask(key, request))
-            self._in_flight[key] = task
-        return await task
-
-    async def _ask(self, key: str, request: Request) -> Completion:
-        started = time.monotonic()
-        try:
-            completion = await self.engine.complete(request)
-            self.ledger.put(request, completion, time.monotonic() - started)
-        finally:
-            del self._in_flight[key]
-        return completion
+    def _forfeit(self, cause: str, batch: str) -> int:
+        """Turn the reservations of `batch` into charges, and return their sum, which was counted already."""
+        query = "SELECT key, bound FROM reservations WHERE batch = ?"
+        lost = dict(self._database.execute(query, (batch,)).fetchall())
+        charge_reservations(self._database, cause, "batch = ?", batch)
+        for key in lost:
+            self._reserved.pop(key, None)
+        return sum(lost.values())

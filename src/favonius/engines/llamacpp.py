@@ -19,8 +19,8 @@ from favonius.chat.format import ChatFormat
 from favonius.engines.config import LlamaCpp
 from favonius.engines.prompting import request_ids, request_seed
 from favonius.errors import FavoniusError, UserError
-from favonius.run import ModelSource
 from favonius.files import read_json
+from favonius.run import ModelSource
 from favonius.types import Completion, Request, RequestError, digest
 
 SLOTS_PER_SERVER = 4
@@ -131,7 +131,7 @@ def _fitting_slots(source: ModelSource, context_tokens: int, cores: int) -> int:
     width = shape.get("head_dim") or shape["hidden_size"] // heads
     cell = 2 * BF16_BYTES * shape["num_hidden_layers"] * (shape.get("num_key_value_heads") or heads) * width
     room = psutil.virtual_memory().total // 4 // (cell * context_tokens)
-    return max(1, min(SLOTS_PER_CORE * cores, room))
+    return max(1, min(SLOTS_PER_CORE * cores, int(room)))
 
 
 def _call(ids: list[int], request: Request, prefix_cache: bool) -> dict[str, Any]:

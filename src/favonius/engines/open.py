@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
-from favonius.engines.config import EngineConfig, LlamaCpp, Transformers
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from favonius.engines.account import Account
+from favonius.engines.config import EngineConfig, LlamaCpp, OpenAI, Transformers
 from favonius.engines.llamacpp import LlamaCppEngine
-from favonius.engines.transformers_engine import TransformersEngine
-from favonius.run import ModelSource
+from favonius.errors import UserError
+from favonius.run import ModelSource, ServedModel
+from favonius.types import Engine
 
 
-def open_engine(config: EngineConfig, source: ModelSource) -> LlamaCppEngine | TransformersEngine:
-    """Load a model into the engine that `config` names; a context manager that frees it."""
+@contextmanager
+def open_engine(
+    config: EngineConfig, source: ModelSource | ServedModel, account: Account, runner: asyncio.Runner
+) -> Iterator[Engine]:
+    """The engine that `config` names, made for one model and freed at the end; used in the loop of `runner`.
+
+    UserError where the model is not one that this engine can make answer.
+    """
+    if isinstance(config, OpenAI):
+        if not isinstance(source, ServedModel):
+            raise UserError(f"model {source.name} is no api:// model, and engine openai talks to those only")
+        with _remote(config, source, account, runner) as remote:
+            yield remote
+        return
+    if isinstance(source, ServedModel):
+        raise UserError(f"model {source.name} is served by an API; talk to it with `engine: {{kind: openai}}`")
     match config:
         case LlamaCpp():
-            return LlamaCppEngine(source, config)
+            with LlamaCppEngine(source, config) as local:
+                yield local
         case Transformers():
-            return TransformersEngine(source, config)
-        case _:
-            raise NotImplementedError
+            from favonius.engines.transformers_engine import TransformersEngine  # brings torch
+
+            with TransformersEngine(source, config) as decoding:
+                yield decoding
+
+
+@contextmanager
+def _remote(config: OpenAI, source: ServedModel, account: Account, runner: asyncio.Runner) -> Iterator[Engine]:
+    from favonius.engines.openai.live import LiveEngine
+
+    engine = LiveEngine(config, source, account)
+    try:
+        yield engine
+    finally:
+        runner.run(engine.aclose())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from favonius.data.checks import flaws
 from favonius.data.rows import read_rows, write_rows
-from favonius.engines.ask import Failure
+from favonius.engines.asked import Failure
 from favonius.engines.interview import interview
 from favonius.errors import FavoniusError
 from favonius.evals.compare import Judged

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, StringConstraints
 
 from favonius.dialogues.config import DialoguesConfig
+from favonius.dialogues.openings.config import OpeningsConfig
 from favonius.evals.config import EvaluateConfig
 from favonius.feedback.config import AnswersConfig, PairsConfig, RatingsConfig
 from favonius.models.config import ModelConfig
@@ -17,7 +18,7 @@ from favonius.run import Budget, Reference, references
 from favonius.train.config import TrainConfig
 from favonius.types import Noun
 
-AnyStage = DialoguesConfig | AnswersConfig | RatingsConfig | PairsConfig | TrainConfig | EvaluateConfig
+AnyStage = OpeningsConfig | DialoguesConfig | AnswersConfig | RatingsConfig | PairsConfig | TrainConfig | EvaluateConfig
 FolderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
@@ -26,7 +27,7 @@ class Recipe(Noun):
 
     name: FolderName
     """The run folder is `runs/<name>` unless --out says otherwise."""
-    parameters: dict[str, str | int | float | bool] = {}
+    parameters: dict[str, str | int | float | bool] = Field(default={})
     """Values that steps name as `$name`; `--set name=value` replaces one."""
     models: dict[str, ModelConfig]
     """Models to begin from, by the name that steps call them."""

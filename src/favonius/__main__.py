@@ -1,0 +1,7 @@
+"""`python -m favonius` is the command `favonius`."""
+
+import sys
+
+from favonius.cli import main
+
+sys.exit(main())

@@ -1,0 +1,91 @@
+"""What a model's answers cost: set aside before a call, settled after it, never beyond the purse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from favonius.engines.ledger import Ledger
+from favonius.engines.openai.wire import Usage, prompt_bytes
+from favonius.engines.policy.money import Purse, Tariff
+from favonius.types import Completion, Price, Request
+
+
+class SpentError(Exception):
+    """There is no money left for a request; nothing was sent."""
+
+
+class Till:
+    """A purse that can be waited for; all accounts of a step share one."""
+
+    def __init__(self, purse: Purse) -> None:
+        self.purse = purse
+        self._gate = asyncio.Lock()
+        self._news = asyncio.Event()
+
+    async def reserve(self, most: int) -> None:
+        """Set `most` nano-dollars aside, in turn. SpentError where the purse is too small with nothing in flight."""
+        async with self._gate:
+            while not self.purse.reserve(most):
+                if self.purse.empty or not self.purse.reserved:
+                    raise SpentError
+                self._news.clear()
+                await self._news.wait()
+
+    def settle(self, reserved: int, spent: int) -> None:
+        self.purse.settle(reserved, spent)
+        self._news.set()
+
+
+class Account:
+    """One model's money within a step. Everything costs nothing where the model has no price.
+
+    A request's upper bound is durable in the ledger before it is sent, so that a killed run never forgets money.
+    """
+
+    def __init__(self, price: Price | None, till: Till, ledger: Ledger) -> None:
+        self.tariff = None if price is None else Tariff(price)
+        self.till, self.ledger = till, ledger
+        self._open: dict[str, int] = {}
+
+    async def open(self, requests: Sequence[Request]) -> None:
+        """Set aside what one call for `requests` can cost. They are one question's samples; its prompt is paid once.
+
+        Nothing happens where it is set aside already. SpentError where there is too little.
+        """
+        if self.tariff is None or requests[0].key() in self._open:
+            return
+        prompt = prompt_bytes(requests[0].messages)
+        for number, request in enumerate(requests):
+            most = self.tariff.bound(0 if number else prompt, request.sampling.max_tokens)
+            await self.till.reserve(most)
+            self._open[request.key()] = most
+            await self.ledger.reserve(request, most)
+
+    async def paid(self, requests: Sequence[Request], usage: Usage | None, cause: str) -> None:
+        """An attempt was billed and brought nothing; where its usage is not known, all that it can have cost."""
+        if self.tariff is None:
+            return
+        for number, request in enumerate(requests):
+            most = self._open.pop(request.key(), 0)
+            used = usage if number == 0 else Usage(0, 0)
+            cost = most if used is None else self.tariff.cost(*used)
+            await self.ledger.fail(request, cause, tokens=used.tokens if used else 0, cost=cost)
+            self.till.settle(most, cost)
+
+    def close(self, request: Request, completion: Completion | None) -> int:
+        """The cost of an answer (0 without one), for the ledger; what was set aside for it is free again."""
+        if self.tariff is None:
+            return 0
+        cost = 0
+        if completion is not None:
+            read, cached = completion.prompt_tokens, completion.cached_tokens
+            cost = self.tariff.cost(read, completion.completion_tokens, cached)
+        self.till.settle(self._open.pop(request.key(), 0), cost)
+        return cost
+
+
+def in_dollars(nano_dollars: int) -> str:
+    """12_345_000_000 → `$12.35`; less than a dollar with four digits."""
+    dollars = nano_dollars / 1e9
+    return f"${dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.4f}"
