@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from favonius.engines import interview as module
-from favonius.engines.account import Account, in_dollars
+from favonius.engines.account import Account
 from favonius.engines.asked import Failure
 from favonius.engines.conduct import conduct
 from favonius.engines.config import Transformers
 from favonius.engines.interview import Question, interview, interviews
 from favonius.engines.ledger import Ledger
+from favonius.engines.ledger_books import in_dollars
 from favonius.engines.scripted import ScriptedEngine
 from favonius.errors import FavoniusError, UserError
 from favonius.progress import Progress
@@ -168,7 +169,7 @@ def test_at_the_cap_a_step_keeps_what_it_has_and_goes_on_when_there_is_more(
             assert model.interviews.ledger.spent() == answered[-1] * 400_000 <= dollars * 1e9
         unasked = [reply for reply in replies if isinstance(reply, Failure)]
         assert all(not reply.asked for reply in unasked)
-        assert context.left_open == (
+        assert [left.sentence for left in context.left_open] == (
             [f"the budget of {in_dollars(round(dollars * 1e9))} is spent and {len(unasked)} requests were not asked"]
             if unasked
             else []

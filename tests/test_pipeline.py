@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from favonius.dialogues.prompts import FOLLOW_UP_TOKENS
+from favonius.dialogues.simulator import QUESTION_TOKENS
 from favonius.errors import FavoniusError, UserError, machine_failures
 from favonius.evals.config import EvaluateConfig
 from favonius.files import read_json
@@ -66,7 +66,7 @@ def test_a_finished_run_does_nothing_again(recipe: Path, run: Path) -> None:
     ("override", "again", "why"),
     [
         ("steps.dialogues.sampling.seed=1", STEPS, "sampling.seed: 0 → 1"),
-        ("steps.dialogues.second_turn_share=0.5", ("dialogues",), "second_turn_share: 0.3 → 0.5"),
+        ("steps.dialogues.system=Hi", ("dialogues",), "system: none → Hi"),
         ("steps.dsft.epochs=2", ("dsft", "answers", "ratings", "pairs", "ddpo", "evaluate"), "epochs: 1 → 2"),
         ("steps.answers.pool.dsft.system=Hi", STEPS[2:5] + STEPS[5:], "pool.dsft.system: none → Hi"),
         ("steps.ratings.judge.max_length=9", ("ratings", "pairs", "ddpo", "evaluate"), "judge.max_length: 1024 → 9"),
@@ -300,13 +300,13 @@ def test_a_fault_of_ours_stays_what_it_is(tmp_path: Path, recipe: Path) -> None:
 def test_estimates_are_upper_bounds(recipe: Path) -> None:
     rows = [json.dumps({"id": f"seed-{number}", "prompt": "Why?"}) for number in range(20)]
     (recipe.parent / "seeds.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    overrides = ["steps.dialogues.test_share=0.2", "steps.dialogues.second_turn_share=1"]
+    overrides = ["steps.dialogues.test_share=0.2", "steps.dialogues.rounds={2: 1}"]
     overrides += ["steps.dsft.batch_size=8", "steps.dsft.epochs=2", "steps.answers.limit=5"]
     found = estimate(load_recipe(recipe, overrides), recipe.parent)
     train, test = found["dialogues"].train, found["dialogues"].test
     assert train + test == 20
     assert 0 < test < 10
-    assert found["dialogues"].written == 20 * (256 + FOLLOW_UP_TOKENS + 256)
+    assert found["dialogues"].written == 20 * (256 + QUESTION_TOKENS + 256)
     assert found["dsft"] == Estimate(read=train * 2 * 1024, optimizer_steps=math.ceil(train / 8) * 2)
     assert found["answers"].written == (5 + test) * 2 * 256
     assert found["ratings"].read == (5 + test) * 2 * 1024

@@ -14,6 +14,7 @@ from favonius.errors import UserError
 from favonius.recipe import Recipe, load_recipe
 from favonius.recipe.document import scalar
 from favonius.recipe.model import json_schema, validated
+from favonius.recipe.parameters import with_files_from_here
 from favonius.run import ModelRef, StepRef
 from favonius.train.config import TrainConfig
 from tests.toy_run import RECIPE, STEPS, write_recipe
@@ -84,7 +85,7 @@ MISTAKES = [
         "  dsft:\n    stage: train\n",
         "  dsft:\n",
         -1,
-        "steps.dsft.stage: missing key; it is one of dialogues, answers, ratings, pairs, train, evaluate",
+        "steps.dsft.stage: missing key; it is one of openings, dialogues, answers, ratings, pairs, train, evaluate",
     ),
     ("  dsft:", "  dSFT!:", 0, "steps.dSFT!: 'dSFT!' may hold only small letters, digits and hyphens"),
     ("name: toy", "name: ../toy", 0, "name: '../toy' may hold only small letters, digits and hyphens"),
@@ -224,7 +225,9 @@ def test_reference_problems_are_all_named_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "3", "- a\n- b", "just words"])
 def test_what_is_no_mapping_is_no_recipe(tmp_path: Path, text: str) -> None:
-    assert "a recipe is a mapping with the keys name, parameters, models, budget, steps" in refusal(write_recipe(tmp_path, text))
+    assert "a recipe is a mapping with the keys name, parameters, models, budget, steps" in refusal(
+        write_recipe(tmp_path, text)
+    )
 
 
 def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
@@ -392,3 +395,66 @@ def test_whatever_stands_somewhere_is_loaded_or_refused(tmp_path: Path, data: st
         load_recipe(file)
     except UserError as error:
         assert all(line.startswith(f"{file}:") for line in str(error).splitlines())
+
+
+API = """\
+name: api
+models:
+  base: org/base
+  teacher: {source: "api://served", price: {prompt: 1, completion: 2}}
+budget: {dollars: 1}
+steps:
+  dialogues:
+    stage: dialogues
+    seeds: seeds.jsonl
+    teacher: teacher
+    engine: {kind: openai, endpoints: [https://host/v1]}
+  dsft: {stage: train, model: base, rows: dialogues, objective: {kind: sft}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            "kind: openai, endpoints: [https://host/v1]",
+            "kind: llamacpp",
+            "teacher is served by an API and engine llamacpp",
+        ),
+        ("teacher: teacher", "teacher: base", "base is no api:// model, and engine openai talks to those only"),
+        ("model: base", "model: teacher", "teacher is served by an API and this field needs its weights"),
+        ("dollars: 1", "dollars: 1, steps: {dialoges: 1}", "no such step; did you mean dialogues?"),
+        (
+            "base: org/base",
+            "base: {source: org/base, price: {prompt: 1, completion: 1}}",
+            "only api:// models have a price",
+        ),
+        ("api://served", "api://", "write it as api:// and the name"),
+        ("https://host/v1", "https://user:secret@host/v1", "must hold no user, password"),
+    ],
+)
+def test_what_cannot_be_asked_of_an_api_is_said_before_the_first_call(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    path = write_recipe(tmp_path, API)
+    load_recipe(path)
+    assert sentence in refusal(write_recipe(tmp_path / "wrong", API.replace(old, new)))
+
+
+def test_parameters_are_filled_in_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = API.replace("seeds: seeds.jsonl", "seeds: $prompts").replace(
+        "steps:", "parameters: {prompts: seeds.jsonl, rate: 0.5}\nsteps:"
+    )
+    path = write_recipe(tmp_path, text)
+    assert load_recipe(path).steps["dialogues"].seeds == "seeds.jsonl"  # type: ignore[union-attr]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine.jsonl").write_text('{"id": "b", "prompt": "Who?"}\n')
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    given = with_files_from_here("prompts=mine.jsonl", tmp_path)
+    mine = load_recipe(path, [given]).steps["dialogues"].seeds  # type: ignore[union-attr]
+    assert mine == str(tmp_path / "elsewhere" / "mine.jsonl")
+    assert load_recipe(path, ["parameters.rate=2"]).parameters["rate"] == 2
+    assert "$promts names no parameter; did you mean prompts?" in refusal(
+        write_recipe(tmp_path / "wrong", text.replace("$prompts", "$promts"))
+    )
+    assert "the recipe has no such parameter" in refusal(path, "parameters.topics=x")

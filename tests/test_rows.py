@@ -118,7 +118,7 @@ def test_an_answer_of_which_the_template_keeps_nothing_is_counted() -> None:
     encoder = Encoder(FORM, LENGTH)
     drops = Drops()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FORM, "_span", lambda *_: (0, 0))
+        patch.setattr(FORM._renderer, "within", lambda *_: (0, 0))
         assert pair_rows(encoder, [PAIR], drops) == []
         assert dialogue_rows(encoder, [dialogue("mute", "Hi", "Bye")], drops) == []
     assert drops.counts == {"no token is scored": 2}

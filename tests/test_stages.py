@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,10 +14,6 @@ from favonius.data.checks import Drops
 from favonius.data.rows import read_rows
 from favonius.dialogues import stage as dialogues
 from favonius.dialogues.config import DialoguesConfig
-from favonius.dialogues.prompts import clean_question
-from favonius.engines import interview
-from favonius.engines.scripted import ScriptedEngine
-from favonius.errors import FavoniusError, UserError
 from favonius.evals import stage as evaluate
 from favonius.evals.compare import Judged, preferred, win_rate
 from favonius.evals.config import EvaluateConfig
@@ -29,10 +23,10 @@ from favonius.feedback.config import AnswersConfig, PairsConfig, PoolMember, Rat
 from favonius.judges.config import LikelihoodJudge
 from favonius.judges.judge import Failure, Score
 from favonius.judges.likelihood import Likelihood
-from favonius.progress import Progress
-from favonius.run import Context, Inputs, ModelRef, ModelSource, StepRef
-from favonius.types import Answer, Dialogue, Message, Pair, Rating, Request, RequestError, Sampling
+from favonius.run import Inputs, ModelRef, StepRef
+from favonius.types import Answer, Dialogue, Message, Pair, Rating, Request, Sampling
 from tests.tiny import save_tiny
+from tests.voices import context, source, speak, stats
 
 SEEDS = [{"id": f"s{n}", "prompt": f"What about {n}?"} for n in range(40)]
 
@@ -44,26 +38,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def speak(monkeypatch: pytest.MonkeyPatch, voices: dict[str, Callable[[Request], str]]) -> dict[str, ScriptedEngine]:
-    """Replace every engine by a scripted one, by model name."""
-    engines = {name: ScriptedEngine(voice, model=f"digest of {name}") for name, voice in voices.items()}
-
-    @contextmanager
-    def opened(config: object, source: ModelSource, *_: object) -> Iterator[ScriptedEngine]:
-        yield engines[source.name]
-
-    monkeypatch.setattr(interview, "open_engine", opened)
-    return engines
-
-
-def source(world: Path, name: str) -> ModelSource:
-    return ModelSource(name, world / name, f"digest of {name}")
-
-
-def context(world: Path) -> Context:
-    return Context(world, Progress(io.StringIO()))
-
-
 def make_dialogues(world: Path, **changes: object) -> Path:
     config = DialoguesConfig(seeds="seeds.jsonl", teacher="teacher", **changes)  # type: ignore[arg-type]
     inputs = Inputs({}, {"teacher": source(world, "teacher")}, {"seeds.jsonl": world / "seeds.jsonl"})
@@ -71,87 +45,6 @@ def make_dialogues(world: Path, **changes: object) -> Path:
     out.mkdir(exist_ok=True)
     dialogues.run(config, inputs, out, context(world))
     return out
-
-
-def stats(folder: Path) -> dict[str, object]:
-    return dict(json.loads((folder / "stats.json").read_text()))
-
-
-def teacher(asked: Request) -> str:
-    """Answers, asks on, and now and then fails as real teachers do."""
-    said = asked.messages[-1].content
-    if "follow-up question" in said:
-        return "Question: And what about later?" if "about 1" in said else "You are welcome."
-    if said == "What about 3?":
-        return ""
-    if said == "What about 4?":
-        return "Sure. " + "I like the sea very much. " * 6
-    if said == "What about 5?":
-        return "word " * 300
-    if said == "What about 6?":
-        raise RequestError("the line broke")
-    return f"An answer to: {said}"
-
-
-def test_dialogues_keep_good_answers_and_count_the_rest(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = speak(monkeypatch, {"teacher": teacher})["teacher"]
-    out = make_dialogues(world, second_turn_share=1.0, system="Be brief.")
-    rows = read_rows(out / "dialogues.jsonl", Dialogue)
-    said = stats(out)
-    assert [row.id for row in rows] == [f"s{n}" for n in range(40) if n not in (3, 4, 5, 6)]
-    dropped = dict(said["dropped"])  # type: ignore[call-overload]
-    assert dropped.pop("no usable follow-up question (first turn kept)") == len(
-        [r for r in rows if len(r.messages) == 2]
-    )
-    assert dropped == {
-        "answer empty": 1, "answer loop": 1, "answer unfinished": 1, "teacher failed: the line broke": 1,
-    }  # fmt: skip
-    two_turns = [row for row in rows if len(row.messages) == 4]
-    assert {row.id for row in two_turns} == {"s1", *(f"s{n}" for n in range(10, 20))}
-    assert two_turns[0].messages[2:] == (
-        Message(role="user", content="And what about later?"),
-        Message(role="assistant", content="An answer to: And what about later?"),
-    )
-    assert {row.split for row in rows} == {"train", "test"} and said["kept"] == 36
-    assert all(message.role != "system" for row in rows for message in row.messages)
-    assert engine.asked[0].messages[0] == Message(role="system", content="Be brief.")
-
-
-def test_splits_do_not_move_when_seeds_are_added_or_reordered(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    speak(monkeypatch, {"teacher": lambda asked: "Yes, certainly."})
-    first = {row.id: row.split for row in read_rows(make_dialogues(world) / "dialogues.jsonl", Dialogue)}
-    more = [{"id": f"t{n}", "prompt": f"And {n}?"} for n in range(20)] + SEEDS[::-1]
-    (world / "seeds.jsonl").write_text("".join(json.dumps(seed) + "\n" for seed in more))
-    second = {row.id: row.split for row in read_rows(make_dialogues(world) / "dialogues.jsonl", Dialogue)}
-    assert {name: second[name] for name in first} == first
-
-
-def test_seeds_that_cannot_work_are_sentences(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    speak(monkeypatch, {"teacher": lambda asked: ""})
-    with pytest.raises(FavoniusError, match=r"too few of the teacher's answers can be used \(40 answer empty\)"):
-        make_dialogues(world)
-    (world / "seeds.jsonl").write_text(json.dumps(SEEDS[0]) + "\n" + json.dumps(SEEDS[0]) + "\n")
-    with pytest.raises(UserError, match="the id s0 is used twice"):
-        make_dialogues(world)
-    (world / "seeds.jsonl").write_text(json.dumps(SEEDS[0]) + "\n")
-    with pytest.raises(UserError, match="leave one split empty"):
-        make_dialogues(world)
-
-
-@pytest.mark.parametrize(
-    ("reply", "question"),
-    [
-        ("What is next?", "What is next?"),
-        ('Sure!\nQuestion: "How long does it take?"\nBye', "How long does it take?"),
-        ("Thank you, what is next?", None),
-        ("Why?", None),
-        ("I can tell you more.", None),
-        ("", None),
-        (" ".join(["so"] * 60) + "?", None),
-    ],
-)
-def test_the_question_in_a_reply(reply: str, question: str | None) -> None:
-    assert clean_question(reply) == question
 
 
 def test_answers_ratings_pairs(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +55,7 @@ def test_answers_ratings_pairs(world: Path, monkeypatch: pytest.MonkeyPatch) -> 
     }
     speak(monkeypatch, voices)
     save_tiny(world / "judge")
-    made = make_dialogues(world, second_turn_share=0.0)
+    made = make_dialogues(world, rounds={1: 1})
     models = {name: source(world, name) for name in ("teacher", "base", "student", "judge")}
     inputs = Inputs({"dialogues": made, "answers": world / "a", "ratings": world / "r"}, models, {})
     for name in ("a", "r", "p"):
@@ -300,7 +193,7 @@ def test_evaluate_writes_the_table(world: Path, monkeypatch: pytest.MonkeyPatch)
     )
     for seed, name in enumerate(("base", "student", "judge")):
         save_tiny(world / name, seed=seed)
-    made = make_dialogues(world, second_turn_share=0.0, test_share=0.4)
+    made = make_dialogues(world, rounds={1: 1}, test_share=0.4)
     heldout = [row for row in read_rows(made / "dialogues.jsonl", Dialogue) if row.split == "test"]
     (world / "p").mkdir()
     rows = [

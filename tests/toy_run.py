@@ -88,10 +88,10 @@ def run_toy(recipe: Path, run: Path, *overrides: str, parts: work.Parts | None =
 def toy_stage(config: Any, inputs: Inputs, out: Path, context: Context) -> None:
     """ROWS rows that follow from config and inputs alone, made one by one, continued where a kill cut them off.
 
-    `second_turn_share` of dialogues is without effect, so changing it makes the same rows again.
+    `system` of dialogues is without effect, so changing it makes the same rows again.
     """
     _note(context.run / "calls.txt", out.name)
-    essence = config.model_dump_json(exclude={"ablation", "second_turn_share"})
+    essence = config.model_dump_json(exclude={"ablation", "system"})
     files = [path for folder in inputs.folders.values() for path in _files(folder)] + list(inputs.files.values())
     essence += "".join(path.read_text(encoding="utf-8") for path in files)
     essence += "".join(model.digest for model in inputs.models.values())

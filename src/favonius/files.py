@@ -64,6 +64,15 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def sha256_path(path: Path) -> str:
+    """Of a file its content; of a folder the names and contents of the files below it, hidden ones left out."""
+    if path.is_file():
+        return sha256_file(path)
+    below = ((file.relative_to(path), file) for file in sorted(path.rglob("*")) if file.is_file())
+    seen = {name.as_posix(): sha256_file(file) for name, file in below if not any(p[0] == "." for p in name.parts)}
+    return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+
+
 def sha256_file(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

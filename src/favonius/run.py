@@ -58,12 +58,18 @@ class FileRef(Reference):
     """Names a file, relative to the recipe; `Inputs.file` gives its path. Its content is in the step's identity."""
 
 
+class RowsRef(FileRef):
+    """Names a file of rows, or a folder of such files."""
+
+
 class StageConfig(Noun):
     """What every step's config has. A subclass fixes `stage` with a Literal and a default."""
 
     version: ClassVar[int] = 1
     """Raised when the stage makes something else of the same config and inputs. Here, to be read without torch."""
     not_identity: ClassVar[frozenset[str]] = frozenset({"ablation"})
+    ordered: ClassVar[frozenset[str]] = frozenset()
+    """Fields that hold a mapping whose order matters; it is part of the identity then."""
 
     stage: str
     ablation: bool = False
@@ -154,6 +160,14 @@ class Budget(Noun):
 
 
 @dataclass(frozen=True)
+class LeftOpen:
+    """Requests of a step that got no answer and may get one in another run."""
+
+    cause: Literal["budget", "failures"]
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Context:
     """What a stage may use of the world around it."""
 
@@ -161,8 +175,8 @@ class Context:
     progress: Progress
     step: str = ""
     budget: Budget | None = None
-    left_open: list[str] = field(default_factory=list)
-    """Sentences on what a step could not finish for want of money; such a step goes on when there is more."""
+    left_open: list[LeftOpen] = field(default_factory=list)
+    """What the step could not finish; the next run goes on with it."""
 
     @property
     def ledger(self) -> Path:

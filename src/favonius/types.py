@@ -228,6 +228,9 @@ class Engine(Protocol):
 class RequestError(Exception):
     """An engine could not answer one request; others may still be answered."""
 
+    lasting = True
+    """Whether it would fail again, as a prompt that is too long does."""
+
 
 def digest(value: Mapping[str, Any] | list[Any] | str) -> str:
     """sha256 of the canonical JSON of a value: the same for equal values on any machine, whatever the key order."""

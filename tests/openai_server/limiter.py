@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 
 from tests.openai_server.fates import Limits
@@ -16,9 +15,9 @@ class Limiter:
         """When and how many tokens, within the window."""
         self._tokens = 0
 
-    def refuses(self, tokens: int) -> dict[str, str] | None:
+    def refuses(self, tokens: int, now: float) -> dict[str, str] | None:
         """Take a request, or give the headers of the refusal; a refused request takes up nothing."""
-        now, limits = time.monotonic(), self.limits
+        limits = self.limits
         while self._taken and self._taken[0][0] <= now - limits.window_seconds:
             self._tokens -= self._taken.popleft()[1]
         if limits.at_once and self.at_once >= limits.at_once:

@@ -144,7 +144,7 @@ class Server:
             return await self._refuse(request, *refused)
         choices = asked.choices()
         spent = usage(asked, choices)
-        headers = self._limiter.refuses(spent["total_tokens"])
+        headers = self._limiter.refuses(spent["total_tokens"], time.monotonic())
         if headers is not None:
             self._note(request.path, asked.digest, OVER_LIMIT, arrived)
             return await _send(request, json_reply(429, error("Rate limit reached", "rate_limit_exceeded"), headers))

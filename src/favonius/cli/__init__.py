@@ -76,6 +76,9 @@ def parser() -> argparse.ArgumentParser:
     command("schema", "Print the JSON Schema of recipes, for editors.")
     _add_run(command("status", "Tell where each step of a run stands, and why."))
     _add_run(command("report", "Write the page of a run again and print its path."))
+    ledger = command("ledger", "Tell what a run asked and what it cost; export or prune it.")
+    _add_run(ledger)
+    _add_ledger(ledger)
     chat = command("chat", "Talk to a model that a run has trained.")
     _add_run(chat)
     _add_sampling(chat)
@@ -97,6 +100,19 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
 
 def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", type=Path, metavar="RUN", help="a run folder, such as runs/quickstart")
+
+
+def _add_ledger(ledger: argparse.ArgumentParser) -> None:
+    what = ledger.add_mutually_exclusive_group()
+    what.add_argument("--export", type=Path, metavar="FILE", help="write requests and answers to a .jsonl or .jsonl.gz")
+    what.add_argument("--failures", action="store_true", help="list the requests that have no answer, and why")
+    what.add_argument("--prune", action="store_true", help="remove answers and failures; what they cost stays counted")
+    ledger.add_argument("--step", help="only what this step asked")
+    ledger.add_argument("--model", help="only what this model was asked: its name, or the beginning of its digest")
+    ledger.add_argument("--older-than", type=float, metavar="DAYS", help="with --prune: only what is so old")
+    ledger.add_argument("--failures-only", action="store_true", help="with --prune: keep the answers")
+    ledger.add_argument("--yes", action="store_true", help="with --prune: really do it")
+    ledger.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_sampling(chat: argparse.ArgumentParser) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from favonius.cli import tables
+from favonius.cli import ledger, tables
 from favonius.errors import UserError, machine_failures
-from favonius.pipeline.estimate import estimate
+from favonius.pipeline.estimate import Estimate, dollars, estimate
 from favonius.pipeline.plan import plan
 from favonius.pipeline.saved import current_recipe, known_digests, read_origin, saved_recipe
 from favonius.progress import Progress
@@ -34,6 +35,8 @@ def dispatch(options: argparse.Namespace) -> None:
             status(options.run)
         case "report":
             report(options.run)
+        case "ledger":
+            ledger.run(options)
         case "chat":
             asked = {name: getattr(options, name, None) for name in Sampling.model_fields}
             chat(options.run, options.step, {name: value for name, value in asked.items() if value is not None})
@@ -54,7 +57,24 @@ def run(path: Path, out: Path | None, overrides: list[str], with_ablations: bool
 def check(path: Path, overrides: list[str], with_ablations: bool) -> None:
     overrides = [with_files_from_here(text, path.parent) for text in overrides]
     recipe = load_recipe(path, overrides, with_ablations)
-    print(tables.checked(path, recipe, estimate(recipe, path.parent)))
+    estimates = estimate(recipe, path.parent)
+    print(tables.checked(path, recipe, estimates))
+    refuse_above_cap(recipe, estimates)
+
+
+def refuse_above_cap(recipe: Recipe, estimates: Mapping[str, Estimate]) -> None:
+    """UserError where a run, or a step with a purse of its own, can cost more than the budget allows."""
+    if recipe.budget is None:
+        return
+    costs = {name: dollars(recipe, step) for name, step in estimates.items()}
+    caps = {"the run": (sum(costs.values()), recipe.budget.dollars)}
+    caps |= {f"step {name}": (costs[name], cap) for name, cap in recipe.budget.steps.items()}
+    for what, (cost, cap) in caps.items():
+        if cost > cap:
+            raise UserError(
+                f"budget: {what} can cost up to ${cost:,.2f}, and ${cap:,.2f} are allowed; raise the budget, or lower "
+                "limit, rounds or max_tokens (a run that is started anyway ends cleanly when its money is spent)"
+            )
 
 
 def status(folder: Path) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from favonius.models.config import ModelConfig
-from favonius.models.spec import FolderSpec, GGUFSpec, HubSpec, PyPISpec, parse
-from favonius.pipeline.estimate import Estimate
+from favonius.models.spec import APISpec, FolderSpec, GGUFSpec, HubSpec, PyPISpec, parse
+from favonius.pipeline.estimate import Estimate, dollars
 from favonius.pipeline.plan import PlannedStep
 from favonius.recipe import Recipe
 from favonius.run import references
@@ -44,9 +44,27 @@ def checked(path: Path, recipe: Recipe, estimates: Mapping[str, Estimate]) -> st
         f"{path} is valid; its run folder is runs/{recipe.name}.",
         table(("model", "comes from", "terms"), models),
         table(head, steps),
+        *([bill] if (bill := money(recipe, estimates)) else []),
         "Numbers are at most: no row is dropped, every row and answer is as long as it may be.",
     ]
     return "\n\n".join(parts)
+
+
+def money(recipe: Recipe, estimates: Mapping[str, Estimate]) -> str:
+    """What is asked of models that have a price, and what it can cost; nothing where none has one."""
+    priced = {name for name, config in recipe.models.items() if config.price is not None}
+    rows: list[list[str | int]] = [
+        [name, ask.model, ask.requests, ask.prompt_tokens, ask.completion_tokens]
+        for name, step in estimates.items()
+        for ask in step.asks
+        if ask.model in priced and ask.requests
+    ]
+    if not rows:
+        return ""
+    whole = sum(dollars(recipe, step) for step in estimates.values())
+    cap = "there is no cap" if recipe.budget is None else f"the cap is ${recipe.budget.dollars:,.2f}"
+    head = ("step", "model", "requests", "prompt tokens", "answer tokens")
+    return f"{table(head, rows)}\n\nThis can cost up to ${whole:,.2f}; {cap}."
 
 
 def kind(config: ModelConfig, folder: Path) -> str:
@@ -61,6 +79,10 @@ def kind(config: ModelConfig, folder: Path) -> str:
             return f"GGUF file: {path}"
         case FolderSpec(path):
             return f"folder: {path}"
+        case APISpec(served_as):
+            price = config.price
+            asked = "" if price is None else f", ${price.prompt:g} and ${price.completion:g} for a million tokens"
+            return f"API: {served_as}{asked}"
 
 
 def status(steps: Sequence[PlannedStep]) -> str:

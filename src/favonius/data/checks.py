@@ -73,15 +73,16 @@ def leaks(text: str, markers: Sequence[str] = MARKERS) -> bool:
 def _holds(text: str, marker: str) -> bool:
     """A marker that ends in a letter must end there: "### Instructions" is a heading like any other."""
     end = r"(?!\w)" if marker[-1:].isalpha() else ""
-    return bool(marker) and re.search(re.escape(marker) + end, text) is not None
+    return bool(marker) and marker in text and re.search(re.escape(marker) + end, text) is not None
 
 
 def loops(text: str) -> bool:
     """Whether the text repeats itself, by any of the three measures above."""
-    return _unit_loops(text) or _tail_loops(text) or _gram_loops(text)
+    return unit_loops(text) or tail_loops(text) or gram_loops(text)
 
 
-def _unit_loops(text: str) -> bool:
+def unit_loops(text: str) -> bool:
+    """Whether a line or sentence repeats itself too often."""
     units = list(_units(text))
     runs = (len(list(run)) for unit, run in groupby(units) if _counts(unit))
     if max(runs, default=0) >= UNIT_REPEATS:
@@ -112,7 +113,7 @@ def _has_letter(text: str) -> bool:
     return any(map(str.isalpha, text))
 
 
-def _tail_loops(text: str) -> bool:
+def tail_loops(text: str) -> bool:
     """Whether the text ends in copies of one piece; the last copy may be cut off at either end.
 
     Read backwards the text begins with them; the Z function gives, for each length of piece, how far they go.
@@ -141,7 +142,8 @@ def _z_function(text: str) -> list[int]:
     return lengths
 
 
-def _gram_loops(text: str) -> bool:
+def gram_loops(text: str) -> bool:
+    """Whether too few runs of words are different."""
     words = _words(text)
     if sum(map(_has_letter, words)) < GRAM_TEXT_WORDS:
         return False

@@ -1,12 +1,10 @@
-"""Rows on disk: JSON lines (plain or gzipped) in and out, Parquet in."""
+"""Rows of our own nouns on disk: JSON lines (plain or compressed) in and out, Parquet in."""
 
 from __future__ import annotations
 
 import difflib
-import gzip
 import json
 import typing
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +12,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from favonius.data.raw import Fault
+from favonius.data.streams import DamagedFileError, numbered_lines
+from favonius.data.tables import parquet_rows
 from favonius.errors import UserError
 from favonius.files import replacing
 from favonius.types import Noun
@@ -31,20 +32,17 @@ def read_rows(path: Path, kind: type[N]) -> list[N]:
 
 
 def iterate_rows(path: Path, kind: type[N]) -> Iterator[N]:
-    """Rows of a `.parquet`, `.jsonl.gz` or JSON-lines file, each checked against `kind`; blank lines are skipped.
+    """Rows of a `.parquet` or JSON-lines (plain, `.gz`, `.zst`) file, each checked against `kind`; no blank lines.
 
     UserError naming file, line, field, what was found and what is allowed, at the first row that is not a `kind`.
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
-    if path.suffix == ".parquet":
-        yield from _parquet_rows(path, kind)
-        return
-    for number, line in _lines(path):
+    for place, value in _values(path):
         try:
-            yield kind.model_validate_json(line)
+            yield kind.model_validate_json(value) if isinstance(value, bytes) else kind.model_validate(value)
         except ValidationError as error:
-            raise UserError(f"{path}, line {number}: {explain(error, kind)}") from None
+            raise UserError(f"{place}: {explain(error, kind)}") from None
 
 
 def write_rows(path: Path, rows: Iterable[Noun]) -> None:
@@ -113,31 +111,17 @@ def _noun(annotation: Any) -> type[Noun] | None:
     return next((noun for part in typing.get_args(annotation) if (noun := _noun(part))), None)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines with something on them. Only a line feed ends one: U+2028 and its like are text."""
+def _values(path: Path) -> Iterator[tuple[str, Any]]:
+    """The place of each row and what stands there: a line's bytes, or a Parquet row."""
+    if path.suffix == ".parquet":
+        for row in parquet_rows(path):
+            if isinstance(row, Fault):
+                raise UserError(f"{row.file}, {row.where}: {row.cause} ({row.detail})")
+            yield row.place, row.value
+        return
     number = 0
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                if bare := line.removeprefix(b"\xef\xbb\xbf").strip():
-                    yield number, bare
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path}, after line {number}: the gzip file is damaged or cut off ({error})") from error
-
-
-def _parquet_rows(path: Path, kind: type[N]) -> Iterator[N]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UserError(f"{path}: Parquet needs pyarrow; run pip install 'favonius[parquet]'") from error
-    try:
-        table = pyarrow.parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
-        raise UserError(f"{path} is not a whole Parquet file ({error})") from error
-    rows = (row for batch in table.iter_batches() for row in batch.to_pylist())
-    for number, row in enumerate(rows, start=1):
-        try:
-            yield kind.model_validate(row)
-        except ValidationError as error:
-            raise UserError(f"{path}, row {number}: {explain(error, kind)}") from None
+        for number, line in numbered_lines(path):
+            yield f"{path}, line {number}", line
+    except DamagedFileError as error:
+        raise UserError(f"{path}, after line {number}: the file is damaged or cut off ({error})") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from favonius.engines.ledger import Ledger
 from favonius.engines.openai.wire import Usage, prompt_bytes
@@ -27,10 +27,19 @@ class Till:
         """Set `most` nano-dollars aside, in turn. SpentError where the purse is too small with nothing in flight."""
         async with self._gate:
             while not self.purse.reserve(most):
-                if self.purse.empty or not self.purse.reserved:
+                if self.hopeless:
                     raise SpentError
                 self._news.clear()
                 await self._news.wait()
+
+    def reserve_now(self, most: int) -> bool:
+        """Set `most` aside without waiting for others; False where there is too little."""
+        return self.purse.reserve(most)
+
+    @property
+    def hopeless(self) -> bool:
+        """After a refusal: nothing is under way that might give money back."""
+        return self.purse.empty or not self.purse.reserved
 
     def settle(self, reserved: int, spent: int) -> None:
         self.purse.settle(reserved, spent)
@@ -75,17 +84,50 @@ class Account:
 
     def close(self, request: Request, completion: Completion | None) -> int:
         """The cost of an answer (0 without one), for the ledger; what was set aside for it is free again."""
-        if self.tariff is None:
-            return 0
-        cost = 0
-        if completion is not None:
-            read, cached = completion.prompt_tokens, completion.cached_tokens
-            cost = self.tariff.cost(read, completion.completion_tokens, cached)
-        self.till.settle(self._open.pop(request.key(), 0), cost)
+        cost = 0 if completion is None else self.cost(completion)
+        self.settle(request.key(), cost)
         return cost
 
+    def cost(self, completion: Completion) -> int:
+        if self.tariff is None:
+            return 0
+        return self.tariff.cost(completion.prompt_tokens, completion.completion_tokens, completion.cached_tokens)
 
-def in_dollars(nano_dollars: int) -> str:
-    """12_345_000_000 → `$12.35`; less than a dollar with four digits."""
-    dollars = nano_dollars / 1e9
-    return f"${dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.4f}"
+    def settle(self, key: str, cost: int) -> None:
+        """A call is over and cost so much; what was set aside for it is free again."""
+        if self.tariff is not None:
+            self.till.settle(self._open.pop(key, 0), cost)
+
+    def open_batch(self, token: str, endpoint: str, requests: Sequence[Request]) -> list[Request]:
+        """Set aside what a batch can cost, durably, and return those of `requests` that there is money for now.
+
+        None at all where others have it set aside; SpentError where nobody has.
+        """
+        held: list[tuple[Request, int]] = []
+        for request in requests:
+            most = self.bound(request)
+            if self.tariff is None:
+                held.append((request, most))
+            elif self.till.reserve_now(most):
+                self._open[request.key()] = most
+                held.append((request, most))
+        if held:
+            self.ledger.open_batch(token, endpoint, requests[0].model, held)
+        elif self.till.hopeless:
+            raise SpentError
+        return [request for request, _ in held]
+
+    def resume(self, keys: Iterable[str]) -> None:
+        """Requests of a batch that an earlier run left under way: the ledger has their bounds, as part of `spent`."""
+        if self.tariff is None:
+            return
+        for key in keys:
+            self._open[key] = self.ledger.bound(key)
+            self.till.purse.resume(self._open[key])
+
+    def bound(self, request: Request) -> int:
+        """The most that one call for a request can cost."""
+        if self.tariff is None:
+            return 0
+        return self.tariff.bound(prompt_bytes(request.messages), request.sampling.max_tokens)
+

@@ -16,13 +16,33 @@ class Failure(Noun):
     cause: str
     asked: bool = True
     """False where there was no money left to ask it."""
+    lasting: bool = True
+    """Whether another run would fare no better."""
+
+
+class Traffic:
+    """How many requests of a stage are asked at this moment, and how many of those wait for others to go with them."""
+
+    def __init__(self) -> None:
+        self.asked = self.parked = 0
+
+    @property
+    def still(self) -> bool:
+        """Nothing will be asked before some of what is parked is answered."""
+        return self.asked == self.parked
 
 
 class Asked:
-    """Answers from the ledger, from a request like it that is in flight, or from the engine; durable when returned."""
+    """Answers from the ledger, from a request like it that is in flight, or from the engine; durable when returned.
 
-    def __init__(self, engine: Engine, ledger: Ledger, account: Account) -> None:
-        self.engine, self.ledger, self.account = engine, ledger, account
+    `engine_stores`: the engine writes answers and failures to the ledger itself, and settles their cost.
+    """
+
+    def __init__(
+        self, engine: Engine, ledger: Ledger, account: Account, traffic: Traffic, engine_stores: bool = False
+    ) -> None:
+        self.engine, self.ledger, self.account, self.traffic = engine, ledger, account, traffic
+        self.engine_stores = engine_stores
         self._in_flight: dict[str, asyncio.Future[Completion | Failure]] = {}
 
     async def reply(self, request: Request) -> Completion | Failure:
@@ -32,6 +52,7 @@ class Asked:
         if (known := self.ledger.get(key)) is not None:
             return known
         future = self._in_flight[key] = asyncio.get_running_loop().create_future()
+        self.traffic.asked += 1
         try:
             reply = await self._ask(request)
             future.set_result(reply)
@@ -40,6 +61,7 @@ class Asked:
             future.exception()  # whoever waits for it sees it; where nobody does, that is no complaint
             raise
         finally:
+            self.traffic.asked -= 1
             del self._in_flight[key]
         return reply
 
@@ -48,11 +70,13 @@ class Asked:
         try:
             completion = await self.engine.complete(request)
         except SpentError:
-            return Failure(cause="the budget is spent", asked=False)
+            return Failure(cause="the budget is spent", asked=False, lasting=False)
         except RequestError as error:
-            self.account.close(request, None)
-            await self.ledger.fail(request, str(error))
-            return Failure(cause=str(error))
-        cost = self.account.close(request, completion)
-        await self.ledger.put(request, completion, time.monotonic() - started, cost)
+            if not self.engine_stores:
+                self.account.close(request, None)
+                await self.ledger.fail(request, str(error))
+            return Failure(cause=str(error), lasting=error.lasting)
+        if not self.engine_stores:
+            cost = self.account.close(request, completion)
+            await self.ledger.put(request, completion, time.monotonic() - started, cost)
         return completion

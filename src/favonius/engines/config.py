@@ -86,7 +86,7 @@ class OpenAI(Noun):
     """A model behind one or several servers that speak OpenAI's API (vendors, vLLM, SGLang, llama.cpp, Favonius)."""
 
     not_identity: ClassVar[frozenset[str]] = frozenset(
-        {"endpoints", "mode", "stream", "timeout_seconds", "attempts", "patience_seconds", "poll_seconds"}
+        {"endpoints", "mode", "stream", "timeout_seconds", "attempts", "patience_seconds", "poll_seconds", "batch_requests"}
     )
 
     kind: Literal["openai"] = "openai"
@@ -95,7 +95,8 @@ class OpenAI(Noun):
     api: Literal["chat", "completions"] = "chat"
     """`completions`: the messages' texts, a blank line between them, are continued as plain text."""
     mode: Literal["live", "batch"] = "live"
-    """`batch`: through the provider's Batch API, cheaper and within a day; a run may be stopped while it waits."""
+    """`batch`: through the provider's Batch API, cheaper and within a day; a run may be stopped while it waits. Money is
+    counted by the model's price in the recipe: where the provider gives a discount on batches, say so there."""
     stream: bool = False
     """Tokens as they are written, so that a server that has fallen silent is noticed sooner (chat, live only)."""
     group_samples: bool = False
@@ -114,6 +115,8 @@ class OpenAI(Noun):
     """How long rate limits are waited out, for one request, and servers that are down, for all."""
     poll_seconds: float = Field(default=30.0, gt=0)
     """How often a batch is looked at."""
+    batch_requests: int = Field(default=50_000, ge=1, le=50_000)
+    """Most requests in one batch; less where the provider limits what may wait."""
 
     @property
     def slots(self) -> int:

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeVar
 
-from favonius.engines.account import Account, Till, in_dollars
-from favonius.engines.asked import Asked, Failure
+from favonius.engines.account import Account, Till
+from favonius.engines.asked import Asked, Failure, Traffic
 from favonius.engines.conduct import conduct
-from favonius.engines.config import EngineConfig
+from favonius.engines.config import EngineConfig, OpenAI
 from favonius.engines.ledger import Ledger
+from favonius.engines.ledger_books import in_dollars
 from favonius.engines.open import open_engine
 from favonius.engines.policy.money import Purse
 from favonius.errors import UserError
 from favonius.progress import Bar
-from favonius.run import Context, ModelSource, ServedModel
+from favonius.run import Context, LeftOpen, ModelSource, ServedModel
 from favonius.types import Completion, Engine, Messages, Request, RequestError, Sampling
 
 T = TypeVar("T")
@@ -44,8 +45,9 @@ class Interviews:
         self.context, self.ledger, self._runner, self._stack = context, ledger, runner, stack
         self._purse = _purse(context, ledger)
         self._till = Till(self._purse)
+        self._traffic = Traffic()
         self._open: dict[tuple[str, str], Interview] = {}
-        self.unasked = 0
+        self.unasked = self.failed = 0
 
     def open(self, config: EngineConfig, source: ModelSource | ServedModel) -> Interview:
         """A model made to answer; the same one where it is open already."""
@@ -53,8 +55,10 @@ class Interviews:
         if key not in self._open:
             price = source.price if isinstance(source, ServedModel) else None
             account = Account(price, self._till, self.ledger)
-            engine = self._stack.enter_context(open_engine(config, source, account, self._runner))
-            asked = Asked(engine, self.ledger, account)
+            opening = open_engine(config, source, account, self._runner, self.context.progress, self._traffic)
+            engine = self._stack.enter_context(opening)
+            batches = isinstance(config, OpenAI) and config.mode == "batch"
+            asked = Asked(engine, self.ledger, account, self._traffic, engine_stores=batches)
             self._open[key] = Interview(self, engine, asked)
         return self._open[key]
 
@@ -65,7 +69,7 @@ class Interviews:
 
         `total` and `done` are the bar's: how many there are with those that were done before.
         """
-        slots = sum(speaker.engine.slots for speaker in self._open.values())
+        slots = min(sum(speaker.engine.slots for speaker in self._open.values()), max(1, total - done))
         with self.context.progress.bar(label, total, unit, done=done) as bar:
             for number, result in conduct(self._runner, talks, lambda question: self._reply(question, bar), slots):
                 bar.advance(1, note=self._note())
@@ -78,6 +82,8 @@ class Interviews:
             bar.advance(0, reply.completion_tokens)
         elif not reply.asked:
             self.unasked += 1
+        elif not reply.lasting:
+            self.failed += 1
         return reply
 
     def _note(self) -> str | None:
@@ -87,11 +93,14 @@ class Interviews:
         return f"{in_dollars(self._purse.spent)}{of} spent"
 
     def close(self) -> None:
-        """Say what money did not suffice for."""
+        """Say what money did not suffice for, and what may fare better in another run."""
+        left_open = self.context.left_open
         if self.unasked and self._purse.cap is not None:
-            self.context.left_open.append(
-                f"the budget of {in_dollars(self._purse.cap)} is spent and {self.unasked} requests were not asked"
-            )
+            cap = in_dollars(self._purse.cap)
+            sentence = f"the budget of {cap} is spent and {self.unasked} requests were not asked"
+            left_open.append(LeftOpen("budget", sentence))
+        if self.failed:
+            left_open.append(LeftOpen("failures", f"{self.failed} requests failed and are asked again in the next run"))
 
 
 class Interview:

@@ -209,6 +209,19 @@ class Ledger:
             self._forfeit(UNANSWERED, token)
             self._database.execute("DELETE FROM batches WHERE token = ?", (token,))
 
+    def withdraw_batch(self, token: str) -> None:
+        """Forget a batch that the provider did not take: nothing was paid for it."""
+        with ledger_failures(self.path), transaction(self._database):
+            keys = self._database.execute("SELECT key FROM reservations WHERE batch = ?", (token,)).fetchall()
+            self._database.execute("DELETE FROM reservations WHERE batch = ?", (token,))
+            self._database.execute("DELETE FROM batches WHERE token = ?", (token,))
+        for (key,) in keys:
+            self._count(key, 0)
+
+    def bound(self, key: str) -> int:
+        """Nano-dollars that are held for a call under way."""
+        return self._reserved.get(key, ("", 0))[1]
+
     def close(self) -> None:
         """Write what waits, then close. Raises where that could not be written."""
         try:

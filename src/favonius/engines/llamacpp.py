@@ -17,7 +17,8 @@ import xllamacpp
 
 from favonius.chat.format import ChatFormat
 from favonius.engines.config import LlamaCpp
-from favonius.engines.prompting import request_ids, request_seed
+from favonius.engines.prompting import request_ids
+from favonius.engines.seeding import request_seed
 from favonius.errors import FavoniusError, UserError
 from favonius.files import read_json
 from favonius.run import ModelSource

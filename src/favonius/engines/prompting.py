@@ -1,4 +1,4 @@
-"""What every local engine does with a request before it decodes: ids, room, seed."""
+"""What every local engine does with a request before it decodes: its ids, and whether there is room for it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,3 @@ def request_ids(form: ChatFormat, request: Request, context_tokens: int) -> list
             f"is more than context_tokens {context_tokens}; raise context_tokens or shorten the prompt"
         )
     return ids
-
-
-def request_seed(request: Request) -> int:
-    """A 31-bit seed that depends on the request alone, so that an answer does not depend on when it is asked."""
-    return int(request.key()[:8], 16) & 0x7FFFFFFF

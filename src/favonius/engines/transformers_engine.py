@@ -14,7 +14,8 @@ from types import TracebackType
 from favonius.chat.format import ChatFormat
 from favonius.engines.config import Transformers
 from favonius.engines.decoder import Decoder, Job, decode_one
-from favonius.engines.prompting import request_ids, request_seed
+from favonius.engines.prompting import request_ids
+from favonius.engines.seeding import request_seed
 from favonius.models.load import load
 from favonius.run import ModelSource
 from favonius.types import Completion, Request, RequestError

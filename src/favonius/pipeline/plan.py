@@ -11,9 +11,9 @@ from typing import Any, Literal
 from pydantic_core import to_jsonable_python
 
 from favonius.errors import UserError
-from favonius.files import read_json, sha256_file
+from favonius.files import read_json, sha256_path
 from favonius.recipe import AnyStage, Recipe
-from favonius.run import FileRef, Identity, Manifest, StepFolder, references
+from favonius.run import FileRef, Identity, Manifest, StageConfig, StepFolder, references
 from favonius.types import Noun
 
 State = Literal["done", "ready", "stale", "partial", "waiting"]
@@ -84,7 +84,9 @@ def identity_of(value: Any) -> Any:
     """A config as plain values, without the fields that say how its work is done."""
     if isinstance(value, Noun):
         names = [name for name in type(value).model_fields if name not in value.not_identity]
-        return {name: identity_of(getattr(value, name)) for name in names}
+        ordered = value.ordered if isinstance(value, StageConfig) else ()
+        orders = {f"order of {name}": list(getattr(value, name)) for name in ordered}
+        return {name: identity_of(getattr(value, name)) for name in names} | orders
     if isinstance(value, Mapping):
         return {str(key): identity_of(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -115,8 +117,8 @@ def _inputs(
     steps: list[str] = []
     for reference in dict.fromkeys(references(config)):
         if isinstance(reference, FileRef):
-            if (folder / reference).is_file():
-                known[reference] = sha256_file(folder / reference)
+            if (folder / reference).exists():
+                known[reference] = sha256_path(folder / reference)
             else:
                 missing.append(f"file {reference} is missing")
         elif reference in digests:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, assert_never
 
+from favonius.corpus.config import DataConfig
 from favonius.dialogues.config import DialoguesConfig
+from favonius.dialogues.openings.config import OpeningsConfig
 from favonius.evals.config import EvaluateConfig
 from favonius.feedback.config import AnswersConfig, PairsConfig, RatingsConfig
 from favonius.recipe import AnyStage
@@ -19,6 +21,14 @@ Stage = Callable[[Any, Inputs, Path, Context], None]
 
 def stage_of(config: AnyStage) -> Stage:
     match config:
+        case DataConfig():
+            from favonius.corpus import stage as corpus
+
+            return corpus.run
+        case OpeningsConfig():
+            from favonius.dialogues.openings import stage as openings
+
+            return openings.run
         case DialoguesConfig():
             from favonius.dialogues import stage as dialogues
 

@@ -155,20 +155,19 @@ class _Worker:
             raise
         # A trained model and its optimizer hold each other through hooks; left to itself Python frees them too late.
         gc.collect()
-        manifest = folder.finish(step.identity, attempt, time.monotonic() - started, context.left_open)
-        if manifest.left_open:
-            self.stop_or_go_on(step.name, manifest.left_open)
-        else:
-            say(f"{step.name}: done in {clock(manifest.seconds)}")
+        sentences = [left.sentence for left in context.left_open]
+        manifest = folder.finish(step.identity, attempt, time.monotonic() - started, sentences)
+        say(f"{step.name}: {'; '.join(['done in ' + clock(manifest.seconds), *sentences])}")
+        if any(left.cause == "budget" for left in context.left_open):
+            self.stop_or_go_on(step.name, "; ".join(sentences))
         return manifest.output_digest()
 
-    def stop_or_go_on(self, name: str, left_open: Sequence[str]) -> None:
-        """BudgetError where the budget says that a run ends with the step whose money is spent."""
-        sentence = f"{name}: {'; '.join(left_open)}; what it has is written"
-        if self.context.budget is not None and self.context.budget.at_cap == "go_on":
-            self.context.progress.say(f"{sentence}, and later steps take it")
-        else:
-            raise BudgetError(f"{sentence}; raise the budget in the recipe and run again to go on")
+    def stop_or_go_on(self, name: str, sentence: str) -> None:
+        """BudgetError unless the budget says that later steps take what there is."""
+        if self.context.budget is None or self.context.budget.at_cap == "stop":
+            raise BudgetError(
+                f"{name}: {sentence}; what it has is written: raise the budget in the recipe and run again to go on"
+            )
 
 
 def _report_anyway(run: Path, progress: Progress, parts: Parts) -> None:

@@ -29,6 +29,9 @@ def check_references(recipe: Recipe, folder: Path | None, left_out: Set[str] = f
     Files are looked for under `folder`; None leaves them unchecked. `left_out` are the ablations that `recipe` lost.
     """
     problems = [] if folder is None else _model_problems(recipe, folder)
+    if recipe.budget is not None:
+        unknown = (name for name in recipe.budget.steps if name not in {*recipe.steps, *left_out})
+        problems += [Problem(("budget", "steps", name), f"no such step{choice(name, recipe.steps)}") for name in unknown]
     earlier: dict[str, AnyStage] = {}
     for name, config in recipe.steps.items():
         path: KeyPath = ("steps", name)
@@ -58,6 +61,8 @@ def _model_problems(recipe: Recipe, folder: Path) -> list[Problem]:
             parse(config.source, folder)
         except UserError as error:
             problems.append(Problem(("models", name, "source"), str(error)))
+        if config.price is not None and not config.source.startswith("api:"):
+            problems.append(Problem(("models", name, "price"), "only api:// models have a price; remove it"))
         if config.template not in ("own", "zephyr") and not (folder / Path(config.template).expanduser()).is_file():
             sentence = f"{config.template} is neither own, nor zephyr, nor a Jinja file (paths start at {folder})"
             problems.append(Problem(("models", name, "template"), sentence))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from favonius.chat.format import ChatFormat, ControlTokenError
+from favonius.chat.format import ChatFormat, ControlTokenError, Outcome
 from favonius.data.checks import Drops
 from favonius.data.rows import read_rows
 from favonius.errors import UserError
@@ -93,21 +93,23 @@ class Encoder:
     max_length: int
     truncation: Literal["drop", "keep_start"] = "drop"
 
-    def dialogue(self, dialogue: Dialogue, scored: Literal["assistant", "all"]) -> TokenSequence:
+    def answers(self, answers: Sequence[tuple[Messages, str, bool]]) -> list[Outcome]:
+        """Of prompt, text and whether it is finished: the text scored, its end token too where it is finished."""
+        dialogues = [(*prompt, Message(role="assistant", content=text)) for prompt, text, _ in answers]
+        return self.form.encode_many(dialogues, [finished for *_, finished in answers], only_last=True)
+
+    def dialogue(self, dialogue: Dialogue, encoded: Outcome, scored: Literal["assistant", "all"]) -> TokenSequence:
         """Every assistant turn scored, or every token that has another before it."""
         if not any(message.role == "assistant" and message.content.strip() for message in dialogue.messages):
             raise UnfitError("no assistant text")
-        encoded = self.form.encode(dialogue.messages)
-        marks = encoded.scored if scored == "assistant" else [False] + [True] * (len(encoded.ids) - 1)
-        return self.fit(self.whole(encoded.ids, marks))
+        ids, marks = _tokens(encoded)
+        return self.fit(self.whole(ids, marks if scored == "assistant" else [False] + [True] * (len(ids) - 1)))
 
-    def answer(self, prompt: Messages, text: str, finished: bool) -> TokenSequence:
-        """The answer scored, its end token too where it is finished. Of any length: see `fit`."""
+    def answer(self, text: str, encoded: Outcome) -> TokenSequence:
+        """Of any length: see `fit`."""
         if not text.strip():
             raise UnfitError("empty answer")
-        messages = (*prompt, Message(role="assistant", content=text))
-        encoded = self.form.encode(messages, finished=finished, only_last=True)
-        return self.whole(encoded.ids, encoded.scored)
+        return self.whole(*_tokens(encoded))
 
     def whole(self, ids: Sequence[int], scored: Sequence[bool]) -> TokenSequence:
         if not any(scored):
@@ -130,9 +132,10 @@ def dialogue_rows(
 ) -> list[Row]:
     """One tree of one sequence per dialogue."""
     rows = []
-    for dialogue in dialogues:
+    outcomes = encoder.form.encode_many([dialogue.messages for dialogue in dialogues])
+    for dialogue, outcome in zip(dialogues, outcomes, strict=True):
         with counted(drops, dialogue.id):
-            tree = Tree.of(encoder.dialogue(dialogue, scored))
+            tree = Tree.of(encoder.dialogue(dialogue, outcome, scored))
             rows.append(Row(dialogue.id, dialogue.split, tree, (True,)))
     return rows
 
@@ -140,10 +143,11 @@ def dialogue_rows(
 def pair_rows(encoder: Encoder, pairs: Sequence[Pair], drops: Drops) -> list[Row]:
     """One tree of two sequences per pair, the answers scored."""
     rows = []
-    for pair in pairs:
+    first = encoder.answers([(pair.prompt, pair.chosen, pair.chosen_finished) for pair in pairs])
+    second = encoder.answers([(pair.prompt, pair.rejected, pair.rejected_finished) for pair in pairs])
+    for pair, one, other in zip(pairs, first, second, strict=True):
         with counted(drops, pair.id):
-            chosen = encoder.answer(pair.prompt, pair.chosen, pair.chosen_finished)
-            rejected = encoder.answer(pair.prompt, pair.rejected, pair.rejected_finished)
+            chosen, rejected = encoder.answer(pair.chosen, one), encoder.answer(pair.rejected, other)
             if chosen == rejected:
                 raise UnfitError("chosen and rejected are the same")
             chosen, rejected = encoder.fit(chosen), encoder.fit(rejected)
@@ -156,11 +160,18 @@ def pair_rows(encoder: Encoder, pairs: Sequence[Pair], drops: Drops) -> list[Row
 def labelled_rows(encoder: Encoder, answers: Sequence[LabelledAnswer], drops: Drops) -> list[Row]:
     """One tree of one sequence per answer, the answer scored."""
     rows = []
-    for answer in answers:
+    outcomes = encoder.answers([(answer.prompt, answer.text, answer.finished) for answer in answers])
+    for answer, outcome in zip(answers, outcomes, strict=True):
         with counted(drops, answer.id):
-            sequence = encoder.fit(encoder.answer(answer.prompt, answer.text, answer.finished))
+            sequence = encoder.fit(encoder.answer(answer.text, outcome))
             rows.append(Row(answer.id, answer.split, Tree.of(sequence), (answer.desirable,)))
     return rows
+
+
+def _tokens(encoded: Outcome) -> tuple[list[int], list[bool]]:
+    if isinstance(encoded, UserError):
+        raise encoded
+    return encoded.ids, encoded.scored
 
 
 @contextmanager

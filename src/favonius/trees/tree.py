@@ -26,7 +26,7 @@ class TokenSequence:
     @classmethod
     def of(cls, ids: Sequence[int], scored: Sequence[bool]) -> TokenSequence:
         """Drops what follows the last scored token: no log-prob depends on it."""
-        end = max((index for index, mark in enumerate(scored) if mark), default=-1) + 1
+        end = len(scored) - next((index for index, mark in enumerate(reversed(scored)) if mark), len(scored))
         return cls(tuple(ids[:end]), tuple(scored[:end]))
 
     @property

@@ -71,13 +71,12 @@ class Caller:
 
     async def call(self, body: dict[str, Any], messages: Messages, samples: int) -> list[Completion] | Unanswered:
         """The answers to one body, or what went wrong; raises nothing that a network can do."""
-        sent = False
         try:
             timeout = self._timeout()
             async with self.session.post(
-                self._url, data=orjson.dumps(body), headers=self._headers, timeout=timeout, proxy=self._proxy
-            ) as response:
-                sent = True
+                self._url, data=orjson.dumps(body), headers=self._headers, timeout=timeout, proxy=self._proxy,
+                allow_redirects=False,  # the redirected call would be a GET
+            ) as response:  # fmt: skip
                 if response.status != 200:
                     text = (await response.content.read(ERROR_BYTES)).decode("utf-8", "replace")
                     secrets = () if self._key is None else (self._key,)
@@ -94,7 +93,8 @@ class Caller:
         except (aiohttp.ClientError, ConnectionError, OSError) as error:
             unreached = isinstance(error, aiohttp.ClientConnectorError)
             sentence = "cannot be reached" if unreached else "broke the connection off"
-            return Unanswered(Trouble("connection", f"{sentence} ({type(error).__name__})", paid=sent))
+            # Whatever was reached may have answered and billed.
+            return Unanswered(Trouble("connection", f"{sentence} ({type(error).__name__})", paid=not unreached))
 
     def _timeout(self) -> aiohttp.ClientTimeout:
         seconds = self.config.timeout_seconds

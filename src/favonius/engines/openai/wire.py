@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from favonius.engines.config import OpenAI
-from favonius.engines.prompting import request_seed
+from favonius.engines.seeding import request_seed
 from favonius.types import Completion, Messages, Request, TokenLogprob
 
 BYTES_PER_TOKEN = 4

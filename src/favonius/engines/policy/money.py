@@ -65,6 +65,14 @@ class Purse:
         self._calls += 1
         return True
 
+    def resume(self, bound: int) -> None:
+        """A call of an earlier run, counted as spent with its bound, is under way again: `settle` will follow."""
+        self.spent -= bound
+        self.reserved += bound
+        self._calls += 1
+        if self.within is not None:
+            self.within.resume(bound)
+
     def settle(self, bound: int, cost: int) -> None:
         """A call for which `bound` was set aside cost `cost`: 0 where it was not billed, `bound` where nobody knows."""
         self.reserved -= bound

@@ -44,6 +44,7 @@ class GaveUp(RequestError):  # noqa: N818 - it is what happened
 
     def __init__(self, troubles: Sequence[Trouble]) -> None:
         self.troubles = tuple(troubles)
+        self.lasting = troubles[-1].kind == "rejected"
         super().__init__(_account(self.troubles))
 
 
