@@ -13,7 +13,7 @@ from favonius.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
 LONGEST_FILE = 400
-SHIPPED = ("quickstart", "smoke")
+SHIPPED = ("dialogues", "own-data", "quickstart", "smoke")
 
 
 def test_imports_go_down_the_floors() -> None:
@@ -49,8 +49,8 @@ def test_the_shipped_recipes_load() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_typing_error_in_a_shipped_recipe_is_refused(tmp_path: Path, name: str) -> None:
     text = (ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
-    (tmp_path / "broken.yaml").write_text(text.replace("learning_rate", "learning_rte"), encoding="utf-8")
-    with pytest.raises(UserError, match=r"unknown key; did you mean learning_rate\?"):
+    (tmp_path / "broken.yaml").write_text(text.replace("stage: ", "stge: "), encoding="utf-8")
+    with pytest.raises(UserError, match=r"unknown key; did you mean stage\?"):
         load_recipe(tmp_path / "broken.yaml")
 
 

@@ -121,7 +121,13 @@ TOKENIZERS = {
 def fresh(tokenizer: str = "byte-level", template: str = ZEPHYR) -> ChatFormat:
     backend = TOKENIZERS[tokenizer]()
     backend.add_special_tokens(SPECIALS)
-    backend.add_tokens([AddedToken("\n\n", normalized=False), AddedToken("<mark>", normalized=False)])
+    backend.add_tokens(
+        [
+            AddedToken("\n\n", normalized=False),
+            AddedToken("<mark>", normalized=False),
+            AddedToken("<gap> ", normalized=False),
+        ]
+    )
     fast = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     fast.chat_template = template
     return ChatFormat(fast)
@@ -168,8 +174,8 @@ def exact(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
 SNIPPETS = (
     " ", "  ", "\n", "\n\n", " \n", "\r\n", "\t", "\u00a0", "▁", "▁▁", " ▁", "é", "e\u0301", "A\u030a", "a\u0301\u0323",
     "日本", "😀", "👩\u200d👧", "\u200b", "\ufeff", "\U00033000", "\u088f", "\x00", "\x04", "the quick brown fox",
-    " the", "answers", "x" * 40, "aaaa", "<0x0A>", "<mark>", "</think>", "<think>", "[INST]", "[/INST]", "assistant",
-    "<|user|>\n", "<|", "s>", "</s",
+    " the", "answers", "x" * 40, "aaaa", "<0x0A>", "<gap> ", "<mark>", "</think>", "<think>", "[INST]", "[/INST]",
+    "assistant", "<|user|>\n", "<|", "s>", "</s",
 )  # fmt: skip
 CONTROL = st.sampled_from(["</s>", "<s>", "<unk>", "<|im_start|>"])
 PIECES = st.one_of(st.sampled_from(SNIPPETS), st.text(st.characters(exclude_categories=("Cs",)), max_size=6))
@@ -198,28 +204,49 @@ def test_many_at_once_are_the_same_as_one_at_a_time(
 TEXTS = st.lists(st.one_of(PIECES, PIECES, PIECES, CONTROL), max_size=8).map("".join)
 
 
-@pytest.mark.parametrize("tokenizer", [name for name in TOKENIZERS if name != "of no known kind"])
-@settings(max_examples=80, deadline=None)
+KNOWN = [name for name in TOKENIZERS if name != "of no known kind"]
+
+
+@cache
+def token_bytes(tokenizer: str) -> TokenBytes:
+    own = form(tokenizer).tokenizer
+    spelling = Spelling.of(own.backend_tokenizer)
+    assert spelling is not None
+    return TokenBytes(own, spelling)
+
+
+def agree(tokenizer: str, texts: list[str], spans: list[tuple[int, int]]) -> bool:
+    """Whether the tokens that overlap each text's span are those that do so by the tokenizer's own offsets."""
+    rows = form(tokenizer).tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+    places = token_bytes(tokenizer).places([np.array(row.ids, np.uint32) for row in rows], texts)
+    marks = places.overlapping([byte_spans(text, [span]) for text, span in zip(texts, spans, strict=True)]).tolist()
+    return all(
+        marks[begin : begin + len(row)] == [low < end and high > start for low, high in row.offsets]
+        for row, (start, end), known, begin in zip(rows, spans, places.exact, places.first.tolist(), strict=False)
+        if known
+    )
+
+
+@pytest.mark.parametrize("tokenizer", KNOWN)
+@settings(max_examples=60, deadline=None)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=4), data=st.data())
 def test_places_are_the_tokenizers_offsets(tokenizer: str, texts: list[str], data: st.DataObject) -> None:
-    own = form(tokenizer)
-    rows = own.tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
-    spans = [data.draw(st.tuples(*[st.integers(0, len(text))] * 2).map(sorted).map(tuple)) for text in texts]
-    lengths = TokenBytes(own.tokenizer, Spelling.of(own.tokenizer.backend_tokenizer))  # type: ignore[arg-type]
-    places = lengths.places([np.array(row.ids, np.uint32) for row in rows], texts)
-    marks = places.overlapping([byte_spans(text, [span]) for text, span in zip(texts, spans, strict=True)]).tolist()
-    for row, (start, end), known, begin in zip(rows, spans, places.exact, places.first.tolist(), strict=False):
-        if known:
-            overlap = [low < end and high > start for low, high in row.offsets]
-            assert marks[begin : begin + len(row)] == overlap
+    spans = [sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2))) for text in texts]
+    assert agree(tokenizer, texts, [(start, end) for start, end in spans])
 
 
-@pytest.mark.parametrize("tokenizer", [name for name in TOKENIZERS if name != "of no known kind"])
+@pytest.mark.parametrize("tokenizer", KNOWN)
+@pytest.mark.parametrize("text", ["a\u0301\u0323", "  a  \n  ", "a<gap> b", "\n é</s>\n 😀 a", "▁a", " <s> a"])
+def test_places_with_every_span(tokenizer: str, text: str) -> None:
+    spans = [(start, end) for end in range(len(text) + 1) for start in range(end + 1)]
+    assert agree(tokenizer, [text] * len(spans), spans)
+
+
+@pytest.mark.parametrize("tokenizer", KNOWN)
 def test_places_of_plain_texts_are_known(tokenizer: str) -> None:
-    own = form(tokenizer)
     texts = ["the quick </s>brown é", "\nfox 日本 \n\n😀", " a", "<s>a", ""]
-    lengths = TokenBytes(own.tokenizer, Spelling.of(own.tokenizer.backend_tokenizer))  # type: ignore[arg-type]
-    assert lengths.places(exact(own.tokenizer.backend_tokenizer, texts), texts).exact.all()
+    rows = exact(form(tokenizer).tokenizer.backend_tokenizer, texts)
+    assert token_bytes(tokenizer).places(rows, texts).exact.all()
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

@@ -39,7 +39,7 @@ def write_recipe(folder: Path, servers: Sequence[Server], dollars: float, reques
         "seeds": "seeds.jsonl",
         "teacher": "teacher",
         "engine": {"kind": "openai", "endpoints": endpoints, "timeout_seconds": 2, **engine},
-        "second_turn_share": 0.0,
+        "rounds": {"1": 1.0},
         "sampling": {"max_tokens": 96},
     }
     recipe = {

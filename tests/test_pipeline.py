@@ -298,7 +298,7 @@ def test_a_fault_of_ours_stays_what_it_is(tmp_path: Path, recipe: Path) -> None:
 
 
 def test_estimates_are_upper_bounds(recipe: Path) -> None:
-    rows = [json.dumps({"id": f"seed-{number}", "prompt": "Why?"}) for number in range(20)]
+    rows = [json.dumps({"id": f"seed-{number}", "prompt": f"Why {number}?"}) for number in range(20)]
     (recipe.parent / "seeds.jsonl").write_text("\n".join(rows), encoding="utf-8")
     overrides = ["steps.dialogues.test_share=0.2", "steps.dialogues.rounds={2: 1}"]
     overrides += ["steps.dsft.batch_size=8", "steps.dsft.epochs=2", "steps.answers.limit=5"]

@@ -24,6 +24,12 @@ class Progress:
         self.stream.write(text + "\n")
         self.stream.flush()
 
+    def now(self, text: str) -> None:
+        """A line that the next one replaces; where there is no terminal, nothing."""
+        if self.live:
+            self.stream.write("\r\x1b[K" + text)
+            self.stream.flush()
+
     def bar(self, label: str, total: int, unit: str = "", done: int = 0) -> Bar:
         return Bar(self, label, total, unit, done)
 

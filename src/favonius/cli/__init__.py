@@ -21,7 +21,10 @@ STOPPED = StoppedError.exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns its exit code: 0, 2 (a mistake of the user), 1 (any other failure), 130 (stopped)."""
+    """Run one command. Returns its exit code.
+
+    0, 2 (a mistake of the user), 1 (any other failure, and faults that a check of data found), 130 (stopped).
+    """
     options = parser().parse_args(arguments)
     # OpenMP reads this when torch is imported: spin briefly, then sleep (docs/decisions/0006).
     if "OMP_WAIT_POLICY" not in os.environ:
@@ -31,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from favonius.cli import commands
 
-        commands.dispatch(options)
+        return commands.dispatch(options)
     except FavoniusError as error:
         if options.debug:
             traceback.print_exc()
@@ -55,7 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -79,6 +81,17 @@ def parser() -> argparse.ArgumentParser:
     ledger = command("ledger", "Tell what a run asked and what it cost; export or prune it.")
     _add_run(ledger)
     _add_ledger(ledger)
+    data = command("data", "Look into files of rows before anything is trained on them.")
+    actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add_data_check(
+        actions.add_parser(
+            "check",
+            help="tell what is in a file and what is the matter with it",
+            description="Tell what is in files of rows, how a model would see it, and every fault; exit 1 with faults.",
+            parents=[common],
+            allow_abbrev=False,
+        )
+    )
     chat = command("chat", "Talk to a model that a run has trained.")
     _add_run(chat)
     _add_sampling(chat)
@@ -113,6 +126,32 @@ def _add_ledger(ledger: argparse.ArgumentParser) -> None:
     ledger.add_argument("--failures-only", action="store_true", help="with --prune: keep the answers")
     ledger.add_argument("--yes", action="store_true", help="with --prune: really do it")
     ledger.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_data_check(check: argparse.ArgumentParser) -> None:
+    check.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder of files, or hf://owner/name")
+    check.add_argument("--split", help="only the files of this split, told by their names")
+    check.add_argument("--shape", help="what the rows look like (default: told by the first of them)")
+    check.add_argument("--salvage", action="store_true", help="read the whole rows of broken files")
+    check.add_argument("--limit", type=int, metavar="N", help="look at the first N rows only")
+    check.add_argument("--model", metavar="M", help="whose tokenizer counts: as in a recipe, or a tokenizer's folder")
+    check.add_argument("--template", metavar="T", help="own (default), zephyr, or a Jinja file")
+    check.add_argument("--max-length", type=int, metavar="N", help="tokens of a row in training (default: 1024)")
+    check.add_argument("--truncation", choices=("drop", "keep_start"), help="of longer rows (default: drop)")
+    check.add_argument("--test", metavar="OTHER", help="held-out rows, whose prompts must not be in FILE")
+    check.add_argument(
+        "--benchmarks",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME[=FILE]",
+        help="evaluation sets whose texts must not be in FILE, such as mt_bench=question.jsonl",
+    )
+    check.add_argument("--near", action="store_true", help="look for near duplicates among prompts too")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.add_argument(
+        "--no-color", action="store_true", help="brackets for colours, as where the output is no terminal"
+    )
 
 
 def _add_sampling(chat: argparse.ArgumentParser) -> None:

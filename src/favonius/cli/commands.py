@@ -23,8 +23,13 @@ from favonius.train.config import TrainConfig
 from favonius.types import Sampling
 
 
-def dispatch(options: argparse.Namespace) -> None:
+def dispatch(options: argparse.Namespace) -> int:
+    """Do what was asked. Returns the exit code: 1 where a check found something, else 0."""
     match options.command:
+        case "data":
+            from favonius.cli import data
+
+            return data.check(options)
         case "run":
             run(options.recipe, options.out, options.overrides, options.with_ablations, options.until)
         case "check":
@@ -40,6 +45,7 @@ def dispatch(options: argparse.Namespace) -> None:
         case "chat":
             asked = {name: getattr(options, name, None) for name in Sampling.model_fields}
             chat(options.run, options.step, {name: value for name, value in asked.items() if value is not None})
+    return 0
 
 
 def run(path: Path, out: Path | None, overrides: list[str], with_ablations: bool, until: str | None) -> None:

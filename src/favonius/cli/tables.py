@@ -46,8 +46,15 @@ def checked(path: Path, recipe: Recipe, estimates: Mapping[str, Estimate]) -> st
         table(head, steps),
         *([bill] if (bill := money(recipe, estimates)) else []),
         "Numbers are at most: no row is dropped, every row and answer is as long as it may be.",
+        *(_uncounted(name, step.uncounted) for name, step in estimates.items() if step.uncounted),
     ]
     return "\n\n".join(parts)
+
+
+def _uncounted(step: str, sources: Sequence[str]) -> str:
+    return (
+        f"Rows of {', '.join(sources)} are in none of them, as only {step} reads them; set its `rows` to have bounds."
+    )
 
 
 def money(recipe: Recipe, estimates: Mapping[str, Estimate]) -> str:

@@ -79,6 +79,7 @@ class DataConfig(StageConfig):
     and rows that are added later move no other to the other side.
     """
 
+    not_identity: ClassVar[frozenset[str]] = StageConfig.not_identity | {"processes"}
     ordered: ClassVar[frozenset[str]] = frozenset({"sources"})
 
     stage: Literal["data"] = "data"
@@ -97,6 +98,8 @@ class DataConfig(StageConfig):
     """Of prompts that are held out; raising it later moves some to the held-out side and none back."""
     seed: int = 0
     """Of the order of rows and of the fractions."""
+    processes: int | None = Field(default=None, ge=1)
+    """That filter at the same time; without it one for a small file, else one for each core."""
 
     @property
     def weighted(self) -> bool:

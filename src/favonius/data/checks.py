@@ -41,7 +41,8 @@ GRAM_TEXT_WORDS = 40
 
 # A model that half knows its template also writes <|assistant>, and <|student|> in a marker's place.
 _PIPED = re.compile(r"<\|\w+\|?>")
-_TURN_LABEL = re.compile(r"^[ \t]*(?:#+ )?\**(?:User|Assistant|Human|USER|ASSISTANT|HUMAN)\**:", re.MULTILINE)
+_SPEAKERS = ("User", "Assistant", "Human", "USER", "ASSISTANT", "HUMAN")
+_TURN_LABEL = re.compile(rf"^[ \t]*(?:#+ )?\**(?:{'|'.join(_SPEAKERS)})\**:", re.MULTILINE)
 # Scripts written without spaces: every character counts as a word.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+")
@@ -65,15 +66,17 @@ def flaws(text: str, finished: bool, markers: Sequence[str] = MARKERS) -> tuple[
 
 def leaks(text: str, markers: Sequence[str] = MARKERS) -> bool:
     """Whether the text goes on into markup or turns that are not the answer's."""
-    return any(pattern.search(text) for pattern in (_PIPED, _TURN_LABEL)) or any(
-        _holds(text, marker) for marker in markers
+    return (
+        _PIPED.search(text) is not None
+        or (any(speaker in text for speaker in _SPEAKERS) and _TURN_LABEL.search(text) is not None)
+        or any(marker in text and _holds(text, marker) for marker in markers)
     )
 
 
 def _holds(text: str, marker: str) -> bool:
     """A marker that ends in a letter must end there: "### Instructions" is a heading like any other."""
     end = r"(?!\w)" if marker[-1:].isalpha() else ""
-    return bool(marker) and marker in text and re.search(re.escape(marker) + end, text) is not None
+    return bool(marker) and re.search(re.escape(marker) + end, text) is not None
 
 
 def loops(text: str) -> bool:
@@ -167,6 +170,13 @@ class Drops:
         kept = self.samples.setdefault(cause, [])
         if len(kept) < SAMPLES:
             kept.append(sample if len(sample) <= SAMPLE_CHARACTERS else sample[: SAMPLE_CHARACTERS - 1] + "…")
+
+    def absorb(self, other: Drops, prefix: str = "") -> None:
+        """Count what another counted, under its causes with `prefix` before them."""
+        for cause, count in other.counts.items():
+            self.counts[prefix + cause] += count
+            kept = self.samples.setdefault(prefix + cause, [])
+            kept += other.samples.get(cause, [])[: SAMPLES - len(kept)]
 
     def record(self) -> dict[str, Any]:
         """For stats.json, beside the stage's own `kept`."""

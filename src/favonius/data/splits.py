@@ -29,9 +29,19 @@ def in_fraction(prompt: str, fraction: float, seed: int = 0) -> bool:
 
 def share_of(purpose: str, prompt: str) -> float:
     """An even draw from [0, 1) that depends on the purpose and the prompt's words alone."""
-    key = " ".join(words(prompt)) or plain(prompt)
-    drawn = blake2b(f"{purpose}\0{key}".encode("utf-8", "surrogatepass"), digest_size=6)
+    drawn = blake2b(f"{purpose}\0{prompt_key(prompt)}".encode("utf-8", "surrogatepass"), digest_size=6)
     return int.from_bytes(drawn.digest()) / 2**48
+
+
+def prompt_key(prompt: str) -> str:
+    """Equal for prompts that differ in case, spaces and punctuation only: to splits they are one."""
+    return " ".join(words(prompt)) or plain(prompt)
+
+
+def first_question(messages: Messages) -> Messages:
+    """What is asked before the first answer: the first user turn, with a system message if one stands before it."""
+    turns = (number for number, message in enumerate(messages, start=1) if message.role == "user")
+    return messages[: next(turns, 1)]
 
 
 def opening(messages: Messages) -> str:

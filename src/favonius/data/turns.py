@@ -36,6 +36,10 @@ NO_QUESTION = "the prompt does not end with the user"
 _HH_TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 
 
+class UnknownRoleError(UserError):
+    """A turn of somebody who is neither system, user nor assistant under any of their names."""
+
+
 class UnfitRowError(Exception):
     """A well-formed row that cannot be used: to be dropped and counted by its cause, a fixed wording."""
 
@@ -69,7 +73,7 @@ def _role(row: RawRow, where: str, value: Any) -> Role:
     if name in TOOLS:
         raise UnfitRowError(USES_TOOLS)
     if name not in SPEAKERS:
-        raise UserError(f"{row.place}: {where} is {shown(value)}, no known role (known: {', '.join(SPEAKERS)})")
+        raise UnknownRoleError(f"{row.place}: {where} is {shown(value)}, no known role (known: {', '.join(SPEAKERS)})")
     return SPEAKERS[name]
 
 

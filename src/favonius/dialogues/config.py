@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from favonius.data.filters.config import AnyFilter
 from favonius.engines.config import EngineConfig, LlamaCpp
 from favonius.run import FileRef, ModelRef, StageConfig, StepRef
 from favonius.types import Manner, Noun, Sampling
@@ -50,6 +51,8 @@ class DialoguesConfig(StageConfig):
     language: str | None = None
     """In which the simulated user writes, such as German."""
     sampling: Sampling = Sampling()
+    filters: tuple[AnyFilter, ...] = ()
+    """What whole dialogues must pass, in this order, before they are rows."""
 
     @model_validator(mode="after")
     def _check(self) -> DialoguesConfig:

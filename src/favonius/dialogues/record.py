@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from statistics import fmean
 from typing import Any
 
@@ -21,7 +22,7 @@ SHOWN = 6
 
 
 class Record:
-    """Counts of what was asked, dropped and kept; `add` and `keep` in the order of the openings."""
+    """Counts of what was asked, dropped and kept."""
 
     def __init__(self) -> None:
         self.drops = Drops()
@@ -43,8 +44,13 @@ class Record:
             self.drops.add(conversation.cause, f"{conversation.opening.id}: {conversation.sample}")
         self.answer_tokens += conversation.answer_tokens
 
-    def keep(self, dialogue: Dialogue) -> None:
-        """A row that is written."""
+    def passing(self, rows: Iterable[Dialogue]) -> Iterator[Dialogue]:
+        """The rows as they are, on their way to be written."""
+        for row in rows:
+            self._keep(row)
+            yield row
+
+    def _keep(self, dialogue: Dialogue) -> None:
         self.kept[dialogue.split] += 1
         self.rounds[len(dialogue.messages) // 2] += 1
         self.sources[dialogue.source] += 1

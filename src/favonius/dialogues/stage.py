@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from favonius.data.filters.apply import FilterReport, filtered, open_filters
 from favonius.data.rows import write_rows
 from favonius.data.splits import split_of
 from favonius.dialogues.config import DialoguesConfig
@@ -24,7 +26,8 @@ T = TypeVar("T")
 def run(config: DialoguesConfig, inputs: Inputs, out: Path, context: Context) -> None:
     """Writes dialogues.jsonl (both splits, in the order of the openings) and stats.json."""
     openings = read_seeds(config, _path(config, inputs))
-    record = Record()
+    record, report = Record(), FilterReport()
+    filters = open_filters(config.filters, inputs.files)
     with interviews(context) as opened:
         cast = _cast(config, inputs, opened)
         if config.seeds is not None:  # openings that a model wrote are no fault of the user's
@@ -32,14 +35,15 @@ def run(config: DialoguesConfig, inputs: Inputs, out: Path, context: Context) ->
             cast.teacher.refuse_unanswerable(first, config.sampling)
         talks = (converse(cast, opening) for opening in openings)
         ended = in_order(opened.conduct(talks, "  dialogues", len(openings), unit="dialogues"))
-        write_rows(out / "dialogues.jsonl", _rows(config, ended, record))
-        tokens = cast.teacher.tokens + (0 if cast.user is cast.teacher else cast.user.tokens)
+        rows = filtered(_rows(config, ended, record), filters, report)
+        write_rows(out / "dialogues.jsonl", record.passing(rows))
+        tokens = sum(speaker.tokens for speaker in {cast.teacher, cast.user})
     if set(record.kept) != {"train", "test"}:
-        causes = ", ".join(f"{count} {cause}" for cause, count in record.drops.counts.items())
         raise FavoniusError(
-            f"{out.name}: too few of the teacher's answers can be used ({causes}); change its `system` or `max_tokens`"
+            f"{out.name}: too few of the teacher's answers can be used ({_causes(record, report)}); "
+            "change its `system` or `max_tokens`"
         )
-    write_json(out / "stats.json", {**record.stats(), "tokens": tokens})
+    write_json(out / "stats.json", {**record.stats(), "filters": report.record(), "tokens": tokens})
 
 
 def _path(config: DialoguesConfig, inputs: Inputs) -> Path:
@@ -71,9 +75,7 @@ def _rows(config: DialoguesConfig, ended: Iterable[Conversation], record: Record
     for conversation in ended:
         record.add(conversation)
         if conversation.messages:
-            dialogue = _dialogue(conversation, config.test_share)
-            record.keep(dialogue)
-            yield dialogue
+            yield _dialogue(conversation, config.test_share)
 
 
 def _dialogue(conversation: Conversation, test_share: float) -> Dialogue:
@@ -85,3 +87,9 @@ def _dialogue(conversation: Conversation, test_share: float) -> Dialogue:
         source=opening.sector,
         topic=opening.topic,
     )
+
+
+def _causes(record: Record, report: FilterReport) -> str:
+    of_filters = {f"dropped by {name}": tally.drops.counts.total() for name, tally in report.tallies.items()}
+    counts = record.drops.counts + Counter(of_filters)
+    return ", ".join(f"{count} {cause}" for cause, count in counts.items())

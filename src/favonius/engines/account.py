@@ -83,20 +83,25 @@ class Account:
             self.till.settle(most, cost)
 
     def close(self, request: Request, completion: Completion | None) -> int:
-        """The cost of an answer (0 without one), for the ledger; what was set aside for it is free again."""
-        cost = 0 if completion is None else self.cost(completion)
+        """The cost of an answer, for the ledger; what was set aside for it is free again.
+
+        0 without an answer, and for one that is `paid` already.
+        """
+        known = request.key() in self._open
+        cost = self.cost(completion) if completion is not None and known else 0
         self.settle(request.key(), cost)
         return cost
 
     def cost(self, completion: Completion) -> int:
-        if self.tariff is None:
-            return 0
-        return self.tariff.cost(completion.prompt_tokens, completion.completion_tokens, completion.cached_tokens)
+        return self.cost_of(Usage(completion.prompt_tokens, completion.completion_tokens, completion.cached_tokens))
+
+    def cost_of(self, usage: Usage) -> int:
+        return 0 if self.tariff is None else self.tariff.cost(*usage)
 
     def settle(self, key: str, cost: int) -> None:
         """A call is over and cost so much; what was set aside for it is free again."""
-        if self.tariff is not None:
-            self.till.settle(self._open.pop(key, 0), cost)
+        if key in self._open:
+            self.till.settle(self._open.pop(key), cost)
 
     def open_batch(self, token: str, endpoint: str, requests: Sequence[Request]) -> list[Request]:
         """Set aside what a batch can cost, durably, and return those of `requests` that there is money for now.
@@ -124,6 +129,10 @@ class Account:
         for key in keys:
             self._open[key] = self.ledger.bound(key)
             self.till.purse.resume(self._open[key])
+
+    def held(self, request: Request) -> int:
+        """What is set aside for it."""
+        return self._open.get(request.key(), 0)
 
     def bound(self, request: Request) -> int:
         """The most that one call for a request can cost."""

@@ -86,7 +86,16 @@ class OpenAI(Noun):
     """A model behind one or several servers that speak OpenAI's API (vendors, vLLM, SGLang, llama.cpp, Favonius)."""
 
     not_identity: ClassVar[frozenset[str]] = frozenset(
-        {"endpoints", "mode", "stream", "timeout_seconds", "attempts", "patience_seconds", "poll_seconds", "batch_requests"}
+        {
+            "endpoints",
+            "mode",
+            "stream",
+            "timeout_seconds",
+            "attempts",
+            "patience_seconds",
+            "poll_seconds",
+            "batch_requests",
+        }
     )
 
     kind: Literal["openai"] = "openai"
@@ -95,8 +104,8 @@ class OpenAI(Noun):
     api: Literal["chat", "completions"] = "chat"
     """`completions`: the messages' texts, a blank line between them, are continued as plain text."""
     mode: Literal["live", "batch"] = "live"
-    """`batch`: through the provider's Batch API, cheaper and within a day; a run may be stopped while it waits. Money is
-    counted by the model's price in the recipe: where the provider gives a discount on batches, say so there."""
+    """`batch`: through the provider's Batch API, cheaper and within a day; a run may be stopped while it waits. Money
+    is counted by the model's price in the recipe: write there what the provider asks for batches, often half."""
     stream: bool = False
     """Tokens as they are written, so that a server that has fallen silent is noticed sooner (chat, live only)."""
     group_samples: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from favonius.engines.account import Account
 from favonius.engines.asked import Traffic
@@ -14,10 +13,6 @@ from favonius.errors import UserError
 from favonius.progress import Progress
 from favonius.run import ModelSource, ServedModel
 from favonius.types import Engine
-
-if TYPE_CHECKING:
-    from favonius.engines.openai.batch import BatchEngine
-    from favonius.engines.openai.live import LiveEngine
 
 
 @contextmanager
@@ -31,18 +26,14 @@ def open_engine(
 ) -> Iterator[Engine]:
     """The engine that `config` names, made for one model and freed at the end; used in the loop of `runner`.
 
-    `traffic` tells it what else the stage asks, and `progress` is told of long waits.
-
-    UserError where the model is not one that this engine can make answer.
+    `traffic` tells it what else the stage asks, and `progress` is told of long waits. UserError where the model is not
+    one that this engine can make answer.
     """
     if isinstance(config, OpenAI):
         if not isinstance(source, ServedModel):
             raise UserError(f"model {source.name} is no api:// model, and engine openai talks to those only")
-        remote = _remote(config, source, account, progress, traffic)
-        try:
+        with _remote(config, source, account, runner, progress, traffic) as remote:
             yield remote
-        finally:
-            runner.run(remote.aclose())
         return
     if isinstance(source, ServedModel):
         raise UserError(f"model {source.name} is served by an API; talk to it with `engine: {{kind: openai}}`")
@@ -59,13 +50,21 @@ def open_engine(
                 yield decoding
 
 
+@contextmanager
 def _remote(
-    config: OpenAI, source: ServedModel, account: Account, progress: Progress, traffic: Traffic
-) -> LiveEngine | BatchEngine:
-    if config.mode == "batch":
-        from favonius.engines.openai.batch import BatchEngine
-
-        return BatchEngine(config, source, account, progress, traffic)
+    config: OpenAI,
+    source: ServedModel,
+    account: Account,
+    runner: asyncio.Runner,
+    progress: Progress,
+    traffic: Traffic,
+) -> Iterator[Engine]:
+    from favonius.engines.openai.batch import BatchEngine
     from favonius.engines.openai.live import LiveEngine
 
-    return LiveEngine(config, source, account)
+    batches = config.mode == "batch"
+    engine = BatchEngine(config, source, account, progress, traffic) if batches else LiveEngine(config, source, account)
+    try:
+        yield engine
+    finally:
+        runner.run(engine.aclose())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from favonius.data.checks import flaws
 from favonius.data.rows import read_rows, write_rows
+from favonius.data.splits import first_question
 from favonius.engines.asked import Failure
 from favonius.engines.interview import interview
 from favonius.errors import FavoniusError
@@ -56,7 +57,7 @@ def _answers(
     config: EvaluateConfig, inputs: Inputs, label: str, dialogues: Sequence[Dialogue], context: Context
 ) -> list[Answer]:
     """`samples` answers of one model to every held-out prompt, prompt by prompt."""
-    prompts = {dialogue.id: dialogue.messages[:1] for dialogue in dialogues}
+    prompts = {dialogue.id: first_question(dialogue.messages) for dialogue in dialogues}
     draws: list[Mapping[str, Completion | Failure]] = []
     with interview(config.engine, inputs.speaker(config.models[label]), context) as model:
         model.refuse_unanswerable(prompts, config.sampling)
@@ -73,7 +74,7 @@ def _answers(
                 Answer(
                     prompt_id=dialogue.id,
                     split="test",
-                    prompt=dialogue.messages[:1],
+                    prompt=first_question(dialogue.messages),
                     source=label,
                     text=text,
                     finished=finished,

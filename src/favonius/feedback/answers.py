@@ -6,13 +6,14 @@ from pathlib import Path
 
 from favonius.data.checks import Drops, flaws
 from favonius.data.rows import read_rows, write_rows
+from favonius.data.splits import first_question
 from favonius.engines.asked import Failure
 from favonius.engines.interview import interview
 from favonius.errors import FavoniusError
-from favonius.feedback.config import AnswersConfig
+from favonius.feedback.config import AnswersConfig, PoolMember
 from favonius.files import write_json
 from favonius.run import Context, Inputs
-from favonius.types import Answer, Dialogue, Message
+from favonius.types import Answer, Dialogue, Message, Messages
 
 
 def run(config: AnswersConfig, inputs: Inputs, out: Path, context: Context) -> None:
@@ -22,8 +23,7 @@ def run(config: AnswersConfig, inputs: Inputs, out: Path, context: Context) -> N
     found: dict[tuple[str, str], Answer] = {}
     tokens = 0
     for name, member in config.pool.items():
-        system = () if member.system is None else (Message(role="system", content=member.system),)
-        prompts = {dialogue.id: (*system, dialogue.messages[0]) for dialogue in dialogues}
+        prompts = {dialogue.id: _asked(member, first_question(dialogue.messages)) for dialogue in dialogues}
         with interview(member.engine, inputs.speaker(member.model), context) as model:
             model.refuse_unanswerable(prompts, member.sampling)
             replies = model.ask(prompts, member.sampling, f"  {name}")
@@ -35,8 +35,8 @@ def run(config: AnswersConfig, inputs: Inputs, out: Path, context: Context) -> N
                 continue
             text, finished = reply.text.strip(), reply.finish == "stop"
             found[dialogue.id, name] = Answer(
-                prompt_id=dialogue.id, split=dialogue.split, prompt=dialogue.messages[:1], source=name, text=text,
-                finished=finished, tokens=reply.completion_tokens, flaws=flaws(text, finished),
+                prompt_id=dialogue.id, split=dialogue.split, prompt=first_question(dialogue.messages), source=name,
+                text=text, finished=finished, tokens=reply.completion_tokens, flaws=flaws(text, finished),
             )  # fmt: skip
     answers = [
         found[dialogue.id, name] for dialogue in dialogues for name in config.pool if (dialogue.id, name) in found
@@ -53,6 +53,14 @@ def chosen_prompts(config: AnswersConfig, inputs: Inputs) -> list[Dialogue]:
     train = [dialogue for dialogue in dialogues if dialogue.split == "train"][: config.limit]
     kept = {dialogue.id for dialogue in train}
     return [dialogue for dialogue in dialogues if dialogue.split == "test" or dialogue.id in kept]
+
+
+def _asked(member: PoolMember, question: Messages) -> Messages:
+    """The question behind the member's own system message, where it has one, or else the dialogue's."""
+    if member.system is None:
+        return question
+    own = Message(role="system", content=member.system)
+    return (own, *(message for message in question if message.role != "system"))
 
 
 def _flaw_shares(answers: list[Answer]) -> dict[str, str]:

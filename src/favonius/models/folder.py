@@ -9,7 +9,8 @@ from favonius.files import sha256_file
 from favonius.types import digest
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
-MATTERING = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt")
+BESIDE_WEIGHTS = ("*.json", "*.jinja", "tokenizer.model", "*.txt")
+MATTERING = ("*.safetensors", *BESIDE_WEIGHTS)
 """The files that a model or its tokenizer can depend on: also what is fetched from a hub."""
 
 

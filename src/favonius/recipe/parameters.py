@@ -28,10 +28,12 @@ def fill_in(document: Document) -> tuple[Document, list[Problem]]:
 
 def with_files_from_here(text: str, folder: Path) -> str:
     """An override `path=value` whose value is a file of the current folder, and none of the recipe's `folder`, with
-    that file's whole path: the person at the terminal means the file that she sees."""
+    that file's whole path: the person at the terminal means the file that she sees. So too a folder, where its name is
+    written with a slash; without one it may be the name of a step."""
     path, equals, value = text.partition("=")
     here = Path(value.strip())
-    if equals and value.strip() and not here.is_absolute() and here.is_file() and not (folder / here).is_file():
+    is_there = here.is_file() or ("/" in value and here.is_dir())
+    if equals and value.strip() and not here.is_absolute() and is_there and not (folder / here).exists():
         return f"{path}={here.resolve()}"
     return text
 

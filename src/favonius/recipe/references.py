@@ -15,7 +15,7 @@ from favonius.models.spec import parse
 from favonius.recipe.document import KeyPath
 from favonius.recipe.model import AnyStage, Recipe
 from favonius.recipe.problems import Problem, choice
-from favonius.run import FileRef, ModelRef, Reference, StepRef
+from favonius.run import FileRef, ModelRef, Reference, RowsRef, StepRef
 from favonius.train.config import TrainConfig
 from favonius.train.objectives import SFT
 
@@ -31,7 +31,9 @@ def check_references(recipe: Recipe, folder: Path | None, left_out: Set[str] = f
     problems = [] if folder is None else _model_problems(recipe, folder)
     if recipe.budget is not None:
         unknown = (name for name in recipe.budget.steps if name not in {*recipe.steps, *left_out})
-        problems += [Problem(("budget", "steps", name), f"no such step{choice(name, recipe.steps)}") for name in unknown]
+        problems += [
+            Problem(("budget", "steps", name), f"no such step{choice(name, recipe.steps)}") for name in unknown
+        ]
     earlier: dict[str, AnyStage] = {}
     for name, config in recipe.steps.items():
         path: KeyPath = ("steps", name)
@@ -89,9 +91,9 @@ def _name_problem(
 ) -> str | None:
     """What is wrong with the name of a step or model."""
     if isinstance(reference, StepRef):
-        wanted = _wanted_stage(config, field)
-        fitting = [name for name, step in earlier.items() if step.stage == wanted]
-        kind = f"{wanted} step"
+        wanted = _wanted_stages(config, field)
+        fitting = [name for name, step in earlier.items() if step.stage in wanted]
+        kind = f"{' or '.join(wanted)} step"
     else:
         fitting = [*recipe.models, *(name for name, step in earlier.items() if isinstance(step, TrainConfig))]
         kind = "model or train step"
@@ -106,11 +108,14 @@ def _name_problem(
     return f"no earlier {kind} is called {reference}{choice(reference, fitting)}"
 
 
-def _wanted_stage(config: AnyStage, field: str) -> str:
-    """Fields are called like the stage they take, but for prompts and for what is trained on."""
+def _wanted_stages(config: AnyStage, field: str) -> tuple[str, ...]:
+    """Fields are called like the stage they take, but for prompts and for what is trained on; what a model would make
+    of dialogues, pairs and openings may also come from data."""
     if isinstance(config, TrainConfig):
-        return "dialogues" if isinstance(config.objective, SFT) else "pairs"
-    return "dialogues" if field == "prompts" else field
+        field = "dialogues" if isinstance(config.objective, SFT) else "pairs"
+    elif field == "prompts":
+        field = "dialogues"
+    return (field, "data") if field in ("dialogues", "pairs", "openings") else (field,)
 
 
 def _file_problem(recipe: Recipe, reference: FileRef, folder: Path | None) -> str | None:
@@ -118,9 +123,12 @@ def _file_problem(recipe: Recipe, reference: FileRef, folder: Path | None) -> st
         return f"a step or model is called {reference} too; write ./{reference} for the file"
     if folder is None or (folder / reference).is_file():
         return None
-    near = folder / reference
-    beside = sorted(path.name for path in near.parent.iterdir() if path.is_file()) if near.parent.is_dir() else []
-    return f"no such file (paths start at {folder}){choice(near.name, beside) if beside else ''}"
+    near, may_be_folder = folder / reference, isinstance(reference, RowsRef)
+    if may_be_folder and near.is_dir():
+        return None
+    there = near.parent.iterdir() if near.parent.is_dir() else ()
+    beside = sorted(path.name for path in there if path.is_file() or may_be_folder)
+    return f"no such file{' or folder' if may_be_folder else ''} (paths start at {folder}){choice(near.name, beside) if beside else ''}"
 
 
 def _own_problems(recipe: Recipe, config: AnyStage, path: KeyPath) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from favonius.errors import UserError
 from favonius.files import read_json
+from favonius.report.books import Books, read_books
 from favonius.run import Identity, Manifest, StepFolder
 
 State = Literal["done", "unfinished", "not started", "left out"]
@@ -119,6 +120,11 @@ class Step:
         found = self.stats.get("tokens")
         return None if found is None else int(found)
 
+    @property
+    def left_open(self) -> tuple[str, ...]:
+        """Why a step that is done has more to do; empty where it is finished."""
+        return self.manifest.left_open if self.manifest else ()
+
 
 @dataclass(frozen=True)
 class Run:
@@ -128,6 +134,7 @@ class Run:
     recipe: Mapping[str, Any]
     models: tuple[ModelRecord, ...]
     steps: tuple[Step, ...]
+    books: Books
 
     def step(self, name: str) -> Step | None:
         return next((step for step in self.steps if step.name == name), None)
@@ -153,6 +160,7 @@ def read_run(path: Path) -> Run:
         recipe=recipe,
         models=tuple(ModelRecord.model_validate(entry) for entry in read_json(models)) if models.is_file() else (),
         steps=tuple(_read_step(path / name, config or {}) for name, config in recipe["steps"].items()),
+        books=read_books(path),
     )
 
 

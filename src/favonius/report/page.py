@@ -21,7 +21,7 @@ from favonius.report.story import tell
 EXAMPLES = 6
 SAMPLES = 4
 """Dropped rows shown per cause."""
-COUNTED = frozenset({"kept", "dropped", "samples", "tokens", "seconds"})
+COUNTED = frozenset({"kept", "dropped", "samples", "sources", "tokens", "seconds"})
 TRAINING_FACTS = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer")
 
 

@@ -1,11 +1,11 @@
-"""Training curves as inline SVG that takes its colours and its fonts from the page."""
+"""Training curves and histograms as inline SVG that takes its colours and its fonts from the page."""
 
 from __future__ import annotations
 
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -139,6 +139,24 @@ def charts(step: Step, prefix: str) -> list[Chart]:
     panels = DPO_PANELS if preferences else SFT_PANELS
     drawn = (_chart(f"{prefix}-{number}", panel, step.metrics) for number, panel in enumerate(panels))
     return [chart for chart in drawn if chart is not None]
+
+
+def histogram(title: str, unit: str, counts: Mapping[int, int], prefix: str) -> Chart:
+    """Bars for whole numbers and how often each is, those between that never are included. `prefix` as in `charts`."""
+    numbers = range(min(counts), max(counts) + 1)
+    heights = [counts.get(number, 0) for number in numbers]
+    with rc_context(STYLE | {"axes.grid": False, "ytick.labelleft": False, "axes.spines.left": False}):
+        figure = Figure(figsize=INCHES, layout="constrained")
+        axes = figure.add_subplot()
+        bars = axes.bar(numbers, heights, width=0.72, color=STAND_IN["first"])
+        shown = [f"{height:,}" if height else "" for height in heights]
+        axes.bar_label(bars, shown, padding=2, color=STAND_IN["ink"], fontsize=8.5)
+        axes.set_xlabel(title.lower(), color=STAND_IN["muted"], fontsize=8.5)
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=ROUND))
+        axes.set_xlim(numbers[0] - 0.7, numbers[-1] + 0.7)
+        pairs = (f"{number}: {height:,}" for number, height in zip(numbers, heights, strict=True))
+        svg = _svg(figure, prefix, f"{title}, {unit}. {', '.join(pairs)}")
+    return Chart(title, unit, (), "", svg)
 
 
 def _chart(prefix: str, panel: Panel, rows: Sequence[Row]) -> Chart | None:

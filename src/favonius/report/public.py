@@ -12,6 +12,9 @@ from favonius.files import cache_folder
 HIDDEN = "(hidden)"
 SECRET_NAME = re.compile(r"(^|_)(api_?key|token|secret|password|authorization)$", re.IGNORECASE)
 SECRET_SHAPE = re.compile(r"\b(?:sk-[\w-]{16,}|hf_\w{16,}|Bearer\s+[\w.~+/-]{8,})")
+SERVER_NAMES = frozenset({"base_url", "endpoints"})
+"""Fields that say where a server is."""
+ADDRESS = re.compile(r"https?://[^\s'\"<>()]+")
 URL_LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -36,7 +39,14 @@ class Public:
         return value
 
     def _item(self, key: Any, item: Any) -> Any:
-        return HIDDEN if isinstance(item, str) and SECRET_NAME.search(str(key)) else self(item)
+        if isinstance(item, (list, tuple)) and key in SERVER_NAMES:
+            return [self._item(key, entry) for entry in item]
+        is_hidden = isinstance(item, str) and (key in SERVER_NAMES or SECRET_NAME.search(str(key)))
+        return HIDDEN if is_hidden else self(item)
+
+    def told(self, sentence: str) -> str:
+        """What an engine said of a failure, without the addresses of servers."""
+        return self.text(ADDRESS.sub("(address)", sentence))
 
     def text(self, text: str) -> str:
         """Hide known folders inside `text`, keep only the last part of a `text` that is itself an absolute path."""

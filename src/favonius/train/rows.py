@@ -19,6 +19,21 @@ from favonius.types import Dialogue, LabelledAnswer, Message, Messages, Pair, Sp
 
 DIALOGUES, PAIRS, LABELLED = "dialogues.jsonl", "pairs.jsonl", "labelled_answers.jsonl"
 
+NO_TEXT = "no assistant text"
+EMPTY_ANSWER = "empty answer"
+NOTHING_SCORED = "no token is scored"
+SAME = "chosen and rejected are the same"
+SAME_CUT = "chosen and rejected are the same after truncation"
+CONTROL_TOKEN = "holds a control token"
+
+
+def too_long(max_length: int) -> str:
+    return f"longer than max_length ({max_length} tokens)"
+
+
+def prompt_too_long(max_length: int) -> str:
+    return f"prompt {too_long(max_length)}"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -101,29 +116,28 @@ class Encoder:
     def dialogue(self, dialogue: Dialogue, encoded: Outcome, scored: Literal["assistant", "all"]) -> TokenSequence:
         """Every assistant turn scored, or every token that has another before it."""
         if not any(message.role == "assistant" and message.content.strip() for message in dialogue.messages):
-            raise UnfitError("no assistant text")
+            raise UnfitError(NO_TEXT)
         ids, marks = _tokens(encoded)
         return self.fit(self.whole(ids, marks if scored == "assistant" else [False] + [True] * (len(ids) - 1)))
 
     def answer(self, text: str, encoded: Outcome) -> TokenSequence:
         """Of any length: see `fit`."""
         if not text.strip():
-            raise UnfitError("empty answer")
+            raise UnfitError(EMPTY_ANSWER)
         return self.whole(*_tokens(encoded))
 
     def whole(self, ids: Sequence[int], scored: Sequence[bool]) -> TokenSequence:
         if not any(scored):
-            raise UnfitError("no token is scored")
+            raise UnfitError(NOTHING_SCORED)
         return TokenSequence.of(ids, scored)
 
     def fit(self, sequence: TokenSequence) -> TokenSequence:
         if len(sequence.ids) <= self.max_length:
             return sequence
-        limit = f"max_length ({self.max_length} tokens)"
         if not any(sequence.scored[: self.max_length]):
-            raise UnfitError(f"prompt longer than {limit}")
+            raise UnfitError(prompt_too_long(self.max_length))
         if self.truncation == "drop":
-            raise UnfitError(f"longer than {limit}")
+            raise UnfitError(too_long(self.max_length))
         return TokenSequence.of(sequence.ids[: self.max_length], sequence.scored[: self.max_length])
 
 
@@ -135,9 +149,15 @@ def dialogue_rows(
     outcomes = encoder.form.encode_many([dialogue.messages for dialogue in dialogues])
     for dialogue, outcome in zip(dialogues, outcomes, strict=True):
         with counted(drops, dialogue.id):
-            tree = Tree.of(encoder.dialogue(dialogue, outcome, scored))
-            rows.append(Row(dialogue.id, dialogue.split, tree, (True,)))
+            rows.append(dialogue_row(encoder, dialogue, outcome, scored))
     return rows
+
+
+def dialogue_row(
+    encoder: Encoder, dialogue: Dialogue, encoded: Outcome, scored: Literal["assistant", "all"] = "assistant"
+) -> Row:
+    """UnfitError where nothing can be learned from it, and the error that `encoded` is."""
+    return Row(dialogue.id, dialogue.split, Tree.of(encoder.dialogue(dialogue, encoded, scored)), (True,))
 
 
 def pair_rows(encoder: Encoder, pairs: Sequence[Pair], drops: Drops) -> list[Row]:
@@ -147,14 +167,19 @@ def pair_rows(encoder: Encoder, pairs: Sequence[Pair], drops: Drops) -> list[Row
     second = encoder.answers([(pair.prompt, pair.rejected, pair.rejected_finished) for pair in pairs])
     for pair, one, other in zip(pairs, first, second, strict=True):
         with counted(drops, pair.id):
-            chosen, rejected = encoder.answer(pair.chosen, one), encoder.answer(pair.rejected, other)
-            if chosen == rejected:
-                raise UnfitError("chosen and rejected are the same")
-            chosen, rejected = encoder.fit(chosen), encoder.fit(rejected)
-            if chosen == rejected:
-                raise UnfitError("chosen and rejected are the same after truncation")
-            rows.append(Row(pair.id, pair.split, Tree.of(chosen, rejected), (True, False)))
+            rows.append(pair_row(encoder, pair, one, other))
     return rows
+
+
+def pair_row(encoder: Encoder, pair: Pair, one: Outcome, other: Outcome) -> Row:
+    """`one` and `other`: what became of chosen and rejected. Errors as of `dialogue_row`."""
+    chosen, rejected = encoder.answer(pair.chosen, one), encoder.answer(pair.rejected, other)
+    if chosen == rejected:
+        raise UnfitError(SAME)
+    chosen, rejected = encoder.fit(chosen), encoder.fit(rejected)
+    if chosen == rejected:
+        raise UnfitError(SAME_CUT)
+    return Row(pair.id, pair.split, Tree.of(chosen, rejected), (True, False))
 
 
 def labelled_rows(encoder: Encoder, answers: Sequence[LabelledAnswer], drops: Drops) -> list[Row]:
@@ -163,9 +188,14 @@ def labelled_rows(encoder: Encoder, answers: Sequence[LabelledAnswer], drops: Dr
     outcomes = encoder.answers([(answer.prompt, answer.text, answer.finished) for answer in answers])
     for answer, outcome in zip(answers, outcomes, strict=True):
         with counted(drops, answer.id):
-            sequence = encoder.fit(encoder.answer(answer.text, outcome))
-            rows.append(Row(answer.id, answer.split, Tree.of(sequence), (answer.desirable,)))
+            rows.append(labelled_row(encoder, answer, outcome))
     return rows
+
+
+def labelled_row(encoder: Encoder, answer: LabelledAnswer, encoded: Outcome) -> Row:
+    """Errors as of `dialogue_row`."""
+    sequence = encoder.fit(encoder.answer(answer.text, encoded))
+    return Row(answer.id, answer.split, Tree.of(sequence), (answer.desirable,))
 
 
 def _tokens(encoded: Outcome) -> tuple[list[int], list[bool]]:
@@ -182,7 +212,7 @@ def counted(drops: Drops, row: str) -> Iterator[None]:
     except UnfitError as error:
         drops.add(str(error), row)
     except ControlTokenError as error:
-        drops.add("holds a control token", f"{row}: {error}")
+        drops.add(CONTROL_TOKEN, f"{row}: {error}")
     except UserError as error:
         raise UserError(f"row {row}: {error}") from error
 

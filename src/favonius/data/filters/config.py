@@ -116,7 +116,7 @@ class Decontaminate(Noun):
     kind: Literal["decontaminate"] = "decontaminate"
     benchmarks: tuple[str, ...] = ()
     """Known ones, fetched from the hub: mt_bench, alpaca_eval, ifeval, truthful_qa, gsm8k, humaneval."""
-    files: dict[str, FileRef] = {}
+    files: dict[str, FileRef] = Field(default_factory=dict)
     """Name → file with a benchmark's prompts, in any shape that `data.benchmarks_known` reads."""
 
     @model_validator(mode="after")

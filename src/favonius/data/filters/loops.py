@@ -1,14 +1,14 @@
 """`data.checks.loops` for millions of texts: most are cleared by three questions that are answered at the speed of C.
 
-Each is a necessary condition of one of the three measures there (tests/test_filters.py tries to find a text for which it
-is not); only where it holds the measure itself is asked.
+Each is a necessary condition of one of the three measures there (tests/test_filters.py tries to find a text for which
+it is not); only where it holds the measure itself is asked.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from favonius.data.checks import (
     GRAM_SHARE,
@@ -94,7 +94,7 @@ def _units_may_loop(units: bytes) -> bool:
     often = {line: times for line, times in Counter(lines).items() if times >= UNIT_REPEATS and len(line) >= UNIT_WORDS}
     if not often:
         return False
-    words = sum(not word.isdigit() for word in units.translate(_PARTED).split())
+    words = len(units.translate(_PARTED, b"0123456789").split())  # numbers are no words here
     # A unit has no more words than letters.
     return any(times * len(line) >= UNIT_SHARE * words for line, times in often.items()) or any(
         line in often and len(list(run)) >= UNIT_REPEATS for line, run in groupby(lines)
@@ -106,4 +106,7 @@ def _grams_may_loop(words: list[bytes]) -> bool:
     if len(words) < GRAM_TEXT_WORDS:
         return False
     enough = GRAM_SHARE * (len(words) - GRAM_WORDS + 1) + GRAM_WORDS
-    return len(set(words)) < enough and len(set(zip(words, words[1:], strict=False))) < enough
+    if len(set(words)) >= enough:
+        return False
+    most = words[: len(words) * 3 // 4]  # of long texts, as it is seldom close
+    return len(set(pairwise(most))) < enough

@@ -18,13 +18,13 @@ from favonius.types import Messages
 OPENING_CHARACTERS = 300
 """"Cannot help" counts only where a turn begins: further on it is mostly a letter or a scene."""
 
-# Patterns and anchors meet small letters, straight apostrophes and a space for every line end. Where a pattern can begin
-# with plain characters it does: those are searched for at the speed of C.
+# Patterns and anchors meet small letters, straight apostrophes and a space for every line end. Where a pattern can
+# begin with plain characters it does: those are searched for at the speed of C.
 _FIRST_PERSON = re.compile(r"I[ '’]")
 _NEGATION = re.compile(r" i(?: (?:do not|don't|can|am (?:un|not|inc)|lack|have no|wo|will not|could)|'m (?:un|not))")
 _MODEL = (
     r"(?:(?:(?:large|neutral|helpful|[a-z]+-based|ai[- ]powered|ai|artificial intelligence|virtual|digital) )*"
-    r"(?:language model|assistant|chatbot|bot|ai|artificial intelligence|(?:machine learning|ai) model|computer program)"
+    r"(?:language model|assistant|chatbot|bot|ai|artificial intelligence|machine learning model|computer program)"
     r"(?: (?:ai|language model|system|program|model|tool|entity|machine))?)\b"
 )
 _MADE = (
@@ -147,7 +147,7 @@ _RULES: tuple[tuple[RefusalFamily, _Rule], ...] = (
 )
 
 
-class Refusals:
+class RefusalSearch:
     """The filter: drops a conversation in which an assistant's turn falls under one of the families."""
 
     def __init__(self, families: Sequence[RefusalFamily] = FAMILIES) -> None:

@@ -2,9 +2,9 @@
 
 Zephyr's authors found such errors in about 5 % of UltraChat and mended them by heuristics that were never published
 (Tunstall et al. 2023, §4.1). These are our own. A letter is raised only where every sign says that it is a mistake:
-the line is English, what ends before it is a sentence and no abbreviation, and the word is an ordinary one. Code, maths,
-quotations, URLs, e-mail addresses and file names are left alone, and so are texts in capitals (somebody may have asked
-for them) and dialogues that talk about case. Only ASCII letters change, and only upwards: the text keeps its length.
+the line is English, what ends before it is a sentence and no abbreviation, and the word is an ordinary one. Code,
+maths, quotations, URLs, e-mail addresses and file names are left alone, and so are texts in capitals (somebody may have
+asked for them) and dialogues that talk about case. Only ASCII letters change, and only upwards.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _PROTECTED = re.compile(
 _AFTER_STOP = re.compile(r"[.!?][ \t]+(?=[a-z])")
 _LINE_START = re.compile(r"\n(?:[ \t]*(?P<marker>[-*+•–]|\(?\d{1,3}[.)])[ \t]+)?(?=[a-z])")
 _ITEM = re.compile(r"\n[ \t]*(?:[-*+•–]|\(?\d{1,3}[.)])[ \t]+\W*([A-Za-z])")
-_PRONOUN = re.compile(r"(?<![^ \n(])i(?:(?=['’](?:m|ll|ve|d)\b)|(?=(?P<lone> |[.,?!]?(?:\s|$))))")
+_PRONOUN = re.compile(r"i(?<![^ \n(]i)(?:(?=['’](?:m|ll|ve|d)\b)|(?=(?P<lone> |[.,?!]?(?:\s|$))))")
 _LONE_I = re.compile(r" i(?=[\s.,?!'’]|$)")
 _VARIABLE_I = re.compile(
     r"[\[_^{+*/=<>] ?i\b|\bi ?[\])_^{}+*/=<>≤≥∈]|\bi ?[-:] ?\d|\bi, ?[jkn]\b|\bj\b|\bi-?th\b"
@@ -61,8 +61,8 @@ _COUNTS = re.compile(r"(?:[a-z]|[ivx]+)[.):]")
 _CODE = re.compile(r"[{}=<>;\\|]|\w\(|\w_\w")
 _WORD = re.compile(r"[a-z]+(?:['’][a-z]+)?")
 _WHOLE_WORD = re.compile(r"(?<![^\s(])[a-z]+(?![\w/\\@_=-]|\.\w)")
-_NAME = re.compile(r"(?<=[a-z] )[A-Z][a-z]{2,}\b")
-_TALKS_OF_CASE = re.compile(r"(?:lower|upper)[ -]?case|capital(?:s|i[sz]\w+| letters?)\b|all[ -]caps", re.IGNORECASE)
+_NAME = re.compile(r"[A-Z](?<=[a-z] .)[a-z]{2,}\b")
+_TALKS_OF_CASE = re.compile(r"(?:lower|upper)[ -]?case|capital(?:s|i[sz]\w+| letters?)\b|all[ -]caps")
 
 
 def truecase(messages: Messages, roles: Collection[Role] = ("user", "assistant")) -> Messages:
@@ -74,31 +74,31 @@ def truecase(messages: Messages, roles: Collection[Role] = ("user", "assistant")
     changed = messages
     while (again := _once(changed, roles)) is not changed:
         changed = again
-    if changed is messages or any(_TALKS_OF_CASE.search(message.content) for message in messages):
-        return messages
-    return changed
+    return messages if changed is messages or any(map(_talks_of_case, messages)) else changed
 
 
-def truecased(text: str, names: Collection[str] = ()) -> str:
-    """One text, mended; `names` are words in lower case that get a capital if the text has none at all."""
-    while _may_need_mending(text) and (changed := _mended(text, names)) != text:
+def truecased(text: str) -> str:
+    """One text, mended."""
+    while (changed := _mended(text, frozenset())) != text:
         text = changed
     return text
 
 
 def _once(messages: Messages, roles: Collection[Role]) -> Messages:
     mended = list(messages)
-    names: frozenset[str] | None = None
     for index, message in enumerate(messages):
         text = message.content
         if message.role in roles and _may_need_mending(text):
-            if names is None and text.islower():
-                names = _names(messages)
-            changed = truecased(text, names or ())
+            changed = _mended(text, _names(messages, text) if text.islower() else frozenset())
             if changed != text:
                 mended[index] = Message(role=message.role, content=changed)
     changes = any(new is not old for new, old in zip(mended, messages, strict=True))
     return tuple(mended) if changes else messages
+
+
+def _talks_of_case(message: Message) -> bool:
+    small = message.content.lower()
+    return any(word in small for word in ("case", "capital", "caps")) and _TALKS_OF_CASE.search(small) is not None
 
 
 def _may_need_mending(text: str) -> bool:
@@ -112,7 +112,7 @@ def _may_need_mending(text: str) -> bool:
     )
 
 
-def _mended(text: str, names: Collection[str]) -> str:
+def _mended(text: str, names: frozenset[str]) -> str:
     pieces, end = [], 0
     for index in sorted(set(_Reading(text).mistakes(names))):
         pieces += [text[end:index], text[index].upper()]
@@ -120,17 +120,23 @@ def _mended(text: str, names: Collection[str]) -> str:
     return "".join((*pieces, text[end:]))
 
 
-def _names(messages: Messages) -> frozenset[str]:
-    """Words that turns with capitals write with one inside a sentence and never without."""
-    capital: set[str] = set()
-    small: set[str] = set()
-    for message in messages:
-        if not message.content.islower():
-            small.update(_WORD.findall(message.content))
-            for line in message.content.split("\n"):
-                if line.rstrip().endswith((".", "!", "?", ",")):  # headings have capitals of their own
-                    capital.update(name.lower() for name in _NAME.findall(line))
-    return frozenset(capital - small - ENGLISH)
+def _names(messages: Messages, text: str) -> frozenset[str]:
+    """The words of `text` that turns with capitals write with one inside a sentence and never without."""
+    words = frozenset(_WHOLE_WORD.findall(text)) - ENGLISH
+    cased = [message.content for message in messages if not message.content.islower()]
+    found = {
+        match[0].lower()
+        for other in cased
+        for match in _NAME.finditer(other)
+        if match[0].lower() in words and _is_in_sentence(other, match.start())
+    }
+    return frozenset(name for name in found if not any(re.search(rf"\b{name}\b", other) for other in cased))
+
+
+def _is_in_sentence(text: str, index: int) -> bool:
+    """Headings have capitals of their own."""
+    end = text.find("\n", index)
+    return text[: end if end >= 0 else None].rstrip()[-1:] in (".", "!", "?", ",")
 
 
 class _Reading:
@@ -140,11 +146,11 @@ class _Reading:
         self.text = text
         self._english: dict[int, bool] = {}
 
-    def mistakes(self, names: Collection[str]) -> Iterator[int]:
+    def mistakes(self, names: frozenset[str]) -> Iterator[int]:
         """Places of the letters to be raised."""
         return (index for index in self._candidates(names) if not self._is_protected(index))
 
-    def _candidates(self, names: Collection[str]) -> Iterator[int]:
+    def _candidates(self, names: frozenset[str]) -> Iterator[int]:
         yield from self._text_start()
         yield from (match.end() for match in _AFTER_STOP.finditer(self.text) if self._is_sentence_start(match))
         yield from (match.end() for match in _LINE_START.finditer(self.text) if self._is_line_start(match))
@@ -175,8 +181,9 @@ class _Reading:
         if word is None or not self._is_ordinary(index):
             return False
         goes_on = _WORD.match(self.text, index)
-        is_name = match[0][0] != "." and word[0].isupper() and goes_on is not None and goes_on[0] in CONTINUES
-        return not is_name and self._is_english(index)
+        if match[0][0] != "." and word[0].isupper() and goes_on is not None and goes_on[0] in CONTINUES:
+            return False  # Yahoo! is
+        return self._is_english(index)
 
     def _is_line_start(self, match: re.Match[str]) -> bool:
         index = match.end()
@@ -190,8 +197,8 @@ class _Reading:
     @cached_property
     def _items_have_capitals(self) -> bool:
         """Whether most list items begin with one, so that one without is an oversight and not the list's style."""
-        capitals = [letter.isupper() for letter in _ITEM.findall("\n" + self.text)]
-        return 2 * sum(capitals) > len(capitals)
+        starts: list[str] = _ITEM.findall("\n" + self.text)
+        return 2 * sum(map(str.isupper, starts)) > len(starts)
 
     def _is_pronoun(self, match: re.Match[str]) -> bool:
         if not self._is_english(match.start()):
@@ -240,7 +247,7 @@ def _sentence_end(text: str, end: int) -> str | None:
     found = _LAST_WORDS.search(text[max(0, end - WORD_CHARACTERS) : end])
     if found is None:
         return None
-    word = found["word"].lstrip("(*_\"'“‘[")
+    word = found["word"].lstrip("(*_`\"'“‘[").rstrip("*`")
     if word.isdigit():
         return word if len(word) > 2 else None  # 1990. but 1. and 12. may count a list
     if word.lower() in ABBREVIATIONS or (word in UNITS and found["number"]):

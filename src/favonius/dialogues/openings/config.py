@@ -100,7 +100,7 @@ class Evolve(FromPrompts):
 
     kind: Literal["evolve"] = "evolve"
     generations: int = Field(default=2, ge=1)
-    similarity: float = Field(default=0.75, ge=0.2, le=1.0)
+    similarity: float = Field(default=0.9, ge=0.2, le=1.0)
     """An evolved prompt has gained nothing where shared words / all words with an earlier one reach this."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -44,6 +45,11 @@ class Desk:
     def draw(self, found: Iterable[T], count: int, purpose: str, text: Callable[[T], str] = str) -> list[T]:
         """`count` of them, in an order of this sector's own (see `drawn`)."""
         return drawn(found, count, text, f"{self.sector} {self.config.seed} {purpose}")
+
+    def sample(self, found: Sequence[T], count: int, purpose: str) -> list[T]:
+        """As `draw`, from what lies in a fixed order: much quicker where many draws are made from many things."""
+        order = random.Random(f"{self.sector} {self.config.seed} {purpose}")
+        return order.sample(found, min(count, len(found)))
 
     def chance(self, text: str, purpose: str) -> float:
         """A number in [0, 1) that depends on sector, seed, purpose and text."""
@@ -138,20 +144,22 @@ class Pool:
         return self.add_given(opening)
 
     def add_given(self, opening: SeedPrompt) -> bool:
-        """Keep an opening of the user's own, whatever it is like, unless it was there before."""
-        if self._seen(opening.prompt):
-            self.desk.drops.add("said before", opening.prompt)
+        """Keep an opening of the user's own, whatever it says, unless it was there before."""
+        cause = self._repeats(opening.prompt)
+        if cause is not None:
+            self.desk.drops.add(cause, opening.prompt)
             return False
         self.kept.append(opening)
         return True
 
-    def _seen(self, text: str) -> bool:
-        """Whether the text, or one like it, was there before; from now on it is."""
+    def _repeats(self, text: str) -> str | None:
+        """Which earlier text this one repeats; from now on it is one of them."""
         form = normal(text)
         if form in self.desk.taken:
-            return True
+            return "said before"
         self.desk.taken.add(form)
-        return self._alike is not None and self._alike.first_like_or_add(text, "") is not None
+        is_like = self._alike is not None and self._alike.first_like_or_add(text, "") is not None
+        return "like one said before" if is_like else None
 
 
 def normal(text: str) -> str:

@@ -39,12 +39,8 @@ def write(sector: Grow, given: Sequence[SeedPrompt], desk: Desk) -> list[SeedPro
 
 def _prompt(which: str, given: Sequence[SeedPrompt], grown: Sequence[SeedPrompt], desk: Desk) -> Messages:
     """The examples as if the teacher had written them, which it then goes on with."""
-    of_grown = desk.draw(grown, GROWN_EXAMPLES, f"grown {which}", _text)
-    of_given = desk.draw(given, GIVEN_EXAMPLES + GROWN_EXAMPLES - len(of_grown), f"given {which}", _text)
-    examples = desk.draw([*of_given, *of_grown], GIVEN_EXAMPLES + GROWN_EXAMPLES, f"order {which}", _text)
+    of_grown = desk.sample(grown, GROWN_EXAMPLES, f"grown {which}")
+    of_given = desk.sample(given, GIVEN_EXAMPLES + GROWN_EXAMPLES - len(of_grown), f"given {which}")
+    examples = desk.sample([*of_given, *of_grown], len(of_given) + len(of_grown), f"order {which}")
     lines = [f"{number}. {' '.join(seed.prompt.split())}" for number, seed in enumerate(examples, start=1)]
     return turns(FIRST.format(count=len(lines)), "\n".join(lines), MORE.format(count=GROWN_ITEMS))
-
-
-def _text(seed: SeedPrompt) -> str:
-    return seed.prompt

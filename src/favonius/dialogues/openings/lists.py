@@ -27,11 +27,10 @@ def items_of(text: str, cut_off: bool = False) -> list[str]:
     text = text.strip()
     found = _json_items(text)
     if found is None:
-        lines = [line for line in _INLINE.sub("\n", text).splitlines() if line.strip()]
-        found = list(_line_items(lines))
+        found = list(_line_items(_INLINE.sub("\n", text).splitlines()))
     if cut_off:
         found = found[:-1]
-    return [item for item in map(bare, found) if item]
+    return [item for item in map(bare, found) if any(map(str.isalpha, item))]
 
 
 def bare(text: str) -> str:
@@ -55,24 +54,27 @@ def _json_items(text: str) -> list[str] | None:
 
 
 def _line_items(lines: list[str]) -> Iterable[str]:
+    written = [line for line in lines if line.strip()]
     for mark in (_NUMBER, _BULLET):
-        if sum(mark.match(line) is not None for line in lines) >= min(2, len(lines)):
+        if sum(mark.match(line) is not None for line in written) >= min(2, len(written)):
             return _marked(lines, mark)
-    return [line for line in lines if not _ANNOUNCEMENT.match(line.strip())]
+    return [line for line in written if not _ANNOUNCEMENT.match(line.strip())]
 
 
 def _marked(lines: list[str], mark: re.Pattern[str]) -> Iterator[str]:
-    """Each marked line; one that is only a heading, or stops in the middle, goes on in the unmarked line after it."""
-    item = ""
+    """Each marked line. One that stops in the middle goes on in an unmarked line right after it; one that is only a
+    heading gives way to the line after it."""
+    item, goes_on = "", False
     for line in lines:
-        found = mark.match(line)
-        if found:
+        if found := mark.match(line):
             if item:
                 yield item.rstrip(":")
-            item = line[found.end() :].strip()
-        elif item and not item.rstrip("*_\"' ").endswith(_ENDS) and not _BULLET.match(line):
+            item, goes_on = line[found.end() :].strip(), True
+        elif item.rstrip(_QUOTES).endswith(":") and line.strip() and not _BULLET.match(line):
+            item = line.strip()
+        elif goes_on and line.strip() and not item.rstrip(_QUOTES).endswith(_ENDS) and not _BULLET.match(line):
             item = f"{item} {line.strip()}"
-        elif item.rstrip("*_ ").endswith(":"):
-            item = line.strip() if not _BULLET.match(line) else item
+        else:
+            goes_on = False
     if item:
         yield item.rstrip(":")

@@ -86,8 +86,9 @@ def pieces(text: str, longest: int) -> list[str]:
     """The text in parts that end with a sentence, or else with a word, or else anywhere."""
     found: list[str] = []
     while len(text) > longest:
-        ends = [match.end() for match in _SENTENCE_END.finditer(text, 0, longest + 1)]
-        cut = ends[-1] if ends and ends[-1] else text.rfind(" ", 1, longest) + 1 or longest
+        ends = (match.end() for match in _SENTENCE_END.finditer(text, 0, longest + 1))
+        fitting = [end for end in ends if 0 < len(text[:end].rstrip()) <= longest]
+        cut = fitting[-1] if fitting else text.rfind(" ", 1, longest + 1) + 1 or longest
         found.append(text[:cut].strip())
         text = text[cut:].strip()
     return [part for part in (*found, text) if part]

@@ -120,10 +120,10 @@ def _is_subtopic(name: str, desk: Desk) -> bool:
 
 def _add_related(sector: World, desk: Desk, pool: Pool) -> None:
     """Fill what is missing with questions related to those that are there, each of which is asked for others once."""
-    for wave in pool.waves():
+    waiting = desk.draw(pool.kept, len(pool.kept), "related", lambda opening: opening.prompt)
+    for _ in pool.waves():
         count = math.ceil(pool.missing * SLACK / sector.related)
-        parents = desk.draw([o for o in pool.kept if o.kind == "question"], len(pool.kept), "related", _prompt)
-        parents = parents[wave * count : (wave + 1) * count] if wave else parents[:count]
+        parents, waiting = waiting[:count], waiting[count:]
         prompts = [RELATED.format(question=parent.prompt, count=sector.related) for parent in parents]
         lists = desk.lists([desk.shown(prompt, RELATED_EXAMPLE) for prompt in prompts], "related questions")
         for parent, found in zip(parents, lists, strict=True):
@@ -169,7 +169,3 @@ def _add(question: str, desk: Desk, pool: Pool, **fields: str | None) -> bool:
         desk.drops.add("not a question", question)
         return False
     return pool.add(desk.opening(question, manner="world", **fields), most_words=MOST_QUESTION_WORDS)
-
-
-def _prompt(opening: SeedPrompt) -> str:
-    return opening.prompt

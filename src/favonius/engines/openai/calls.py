@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from favonius.engines.config import Endpoint, OpenAI
 from favonius.engines.openai import wire
 from favonius.engines.policy.trouble import Trouble, trouble_of_status
 from favonius.errors import UserError
-from favonius.types import Completion, Messages
+from favonius.types import Completion, Messages, Request
 
 CONNECT_SECONDS = 30.0
 ERROR_BYTES = 4096
@@ -52,6 +53,18 @@ class Unanswered:
 
     trouble: Trouble
     usage: wire.Usage | None = None
+
+
+def is_cut(answers: Sequence[Completion], request: Request) -> bool:
+    """Whether the server stopped an answer short of the tokens that it was allowed."""
+    return any(one.finish == "length" and one.completion_tokens < request.sampling.max_tokens for one in answers)
+
+
+def cut_off(answers: Sequence[Completion]) -> Unanswered:
+    """Such answers as a call that was billed and brought nothing."""
+    counts = ((one.prompt_tokens, one.completion_tokens, one.cached_tokens) for one in answers)
+    usage = wire.Usage(*map(sum, zip(*counts, strict=True)))
+    return Unanswered(Trouble("malformed", "cut an answer off before max_tokens", paid=True), usage)
 
 
 class Caller:

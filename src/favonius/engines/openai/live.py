@@ -13,8 +13,7 @@ import aiohttp
 from favonius.engines.account import Account
 from favonius.engines.config import Endpoint, OpenAI
 from favonius.engines.openai import wire
-from favonius.engines.openai.calls import Caller, Unanswered
-from favonius.engines.openai.wire import Usage
+from favonius.engines.openai.calls import Caller, Unanswered, cut_off, is_cut
 from favonius.engines.policy.endpoint import EndpointRules, Flight
 from favonius.engines.policy.fleet import Dead, Fleet, Wait
 from favonius.engines.policy.retry import GaveUp, RetryRules, Sleep, attempts
@@ -95,8 +94,8 @@ class LiveEngine:
                 await self.account.open(requests)
                 endpoint, outcome = await self._send(body, requests, avoid)
                 avoid = endpoint
-                if not isinstance(outcome, Unanswered) and cut is None and _is_cut(outcome, request):
-                    cut, outcome = outcome, _cut_off(outcome)  # once: a full context cuts it off again
+                if not isinstance(outcome, Unanswered) and cut is None and is_cut(outcome, request):
+                    cut, outcome = outcome, cut_off(outcome)  # once: a full context cuts it off again
                 if not isinstance(outcome, Unanswered):
                     return outcome
                 if outcome.trouble.paid:
@@ -172,17 +171,3 @@ def _rules(endpoint: Endpoint) -> EndpointRules:
 
 def _retries(config: OpenAI) -> RetryRules:
     return RetryRules(attempts=config.attempts, patience_seconds=config.patience_seconds)
-
-
-def _is_cut(answers: Sequence[Completion], request: Request) -> bool:
-    """Whether the server stopped an answer short of the tokens that it was allowed."""
-    return any(one.finish == "length" and one.completion_tokens < request.sampling.max_tokens for one in answers)
-
-
-def _cut_off(answers: Sequence[Completion]) -> Unanswered:
-    usage = Usage(*(sum(counts) for counts in zip(*map(_counts, answers), strict=True)))
-    return Unanswered(Trouble("malformed", "cut an answer off before max_tokens", paid=True), usage)
-
-
-def _counts(answer: Completion) -> tuple[int, int, int]:
-    return answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens

@@ -1,0 +1,1 @@
+"""What is in a file of rows, and what training would make of it: `favonius data check`."""

@@ -1,0 +1,558 @@
+"""Stage `data`: nothing is lost uncounted, nothing leaks, and a kill costs the source that was being read."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from favonius.corpus import counting, gather, stage
+from favonius.corpus.config import DataConfig
+from favonius.data.rows import read_rows
+from favonius.data.splits import first_question, in_fraction, split_of
+from favonius.dialogues.config import DialoguesConfig
+from favonius.dialogues.seeds import read_seeds
+from favonius.errors import FavoniusError, UserError
+from favonius.files import read_json, sha256_path
+from favonius.pipeline.estimate import Estimate, estimate
+from favonius.pipeline.plan import identity_of, plan_step
+from favonius.progress import Progress
+from favonius.recipe import load_recipe
+from favonius.run import WORK, Context, FileRef, Inputs, references
+from favonius.train.config import TrainConfig
+from favonius.train.objectives import SFT
+from favonius.types import Dialogue, Feedback, LabelledAnswer, Message, Messages, Pair, SeedPrompt
+from tests.row_files import CONTAINERS, DIALOGUE_SHAPES, lines, messages_row, sharegpt_row, write
+from tests.tiny import save_tiny
+from tests.training import settings as training
+from tests.training import train
+
+Rows = list[dict[str, Any]]
+
+
+class Corpus:
+    """A data step in a folder: its config with FileRefs, run as the pipeline runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.out = folder, folder / "run" / "data"
+
+    def run(self, **config: Any) -> dict[str, Any]:
+        made = DataConfig.model_validate(config)
+        files = {name: self.folder / name for name in references(made) if isinstance(name, FileRef)}
+        self.out.mkdir(parents=True, exist_ok=True)
+        stage.run(made, Inputs({}, {}, files), self.out, Context(self.out.parent, Progress()))
+        return dict(read_json(self.out / "stats.json"))
+
+    def dialogues(self) -> list[Dialogue]:
+        return read_rows(self.out / "dialogues.jsonl", Dialogue)
+
+    def write(self, name: str, rows: Rows) -> str:
+        """As one of CONTAINERS, else as JSON lines; the name."""
+        if name in CONTAINERS:
+            write(self.folder, name, rows)
+        else:
+            (self.folder / name).write_bytes(lines(rows))
+        return name
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return Corpus(tmp_path)
+
+
+def talk(prompt: str, answer: str = "That depends on the weather and on little else.") -> Messages:
+    return (Message(role="user", content=prompt), Message(role="assistant", content=answer))
+
+
+def talks(name: str, count: int) -> list[Messages]:
+    return [talk(f"Question {number} about {name}, which is long?") for number in range(count)]
+
+
+def rows_of(name: str, count: int, shape: str = "messages") -> Rows:
+    return [DIALOGUE_SHAPES[shape](messages) for messages in talks(name, count)]
+
+
+def prompts(rows: list[Dialogue]) -> list[str]:
+    return [row.messages[0].content for row in rows]
+
+
+def test_two_shapes_become_one_file_with_every_row_accounted_for(corpus: Corpus) -> None:
+    first = [messages_row(messages) for messages in talks("cats", 20)]
+    first += [messages_row(talk("Do you like cats?", "As an AI language model, I do not have personal opinions."))]
+    second = [sharegpt_row(messages) for messages in (*talks("cats", 5), *talks("dogs", 20))]
+    second += [{"conversations": [{"from": "human", "value": "Nobody answers."}]}]
+    found = corpus.run(
+        sources={
+            "ours": {"path": corpus.write("ours.jsonl", first)},
+            "shared": {"path": corpus.write("shared.json", second)},
+        },
+        filters=[{"kind": "exact_duplicates"}, {"kind": "refusals"}, {"kind": "truecase"}],
+        test_share=0.2,
+    )
+    rows = corpus.dialogues()
+    assert len(rows) == found["kept"] == 40
+    assert len({row.id for row in rows}) == 40
+    assert {row.id.partition("/")[0] for row in rows} == {"ours", "shared"}
+    assert all(row.split == split_of(row.messages[0].content, 0.2) for row in rows)
+    assert found["held out"] == sum(row.split == "test" for row in rows) > 0
+    assert [row.split for row in rows] == sorted((row.split for row in rows), reverse=True)
+    assert found["made"] == "dialogues"
+    assert found["read"] == 47
+    assert found["taken from"] == {"ours": 20, "shared": 20}
+    assert found["filters"]["refusals"] == {"seen": 46, "changed": 0, "dropped": 1}
+    assert found["filters"]["exact_duplicates"] == {"seen": 45, "changed": 0, "dropped": 5}
+    assert sum(found["dropped"].values()) == 7
+    assert found["dropped"]["exact_duplicates: exact duplicate"] == 5
+    assert set(found["samples"]) == set(found["dropped"])
+    ours, shared = found["sources"]["ours"], found["sources"]["shared"]
+    assert (ours["shape"], shared["shape"]) == ("messages", "sharegpt")
+    assert (ours["read"], ours["kept"], ours["dropped"]) == (21, 20, {"refusals: as an AI": 1})
+    assert (shared["read"], shared["kept"], sum(shared["dropped"].values())) == (26, 20, 6)
+    assert not (corpus.out / "pairs.jsonl").exists()
+
+
+def test_a_changed_row_is_written_as_it_was_changed_and_shown_before_and_after(corpus: Corpus) -> None:
+    row = messages_row(talk("how do I wash my car? it is very dirty.", "Take some water. then use it."))
+    found = corpus.run(sources={"a": {"path": corpus.write("a.jsonl", [row, *rows_of("cats", 2)])}}, filters=[{"kind": "truecase"}], test_share=0)  # fmt: skip
+    assert "How do I wash my car? It is very dirty." in prompts(corpus.dialogues())
+    (change,) = found["sources"]["a"]["filters"]["truecase"]["changes"]
+    assert (change["before"][:3], change["after"][:3]) == ("how", "How")
+
+
+@pytest.mark.parametrize("container", [name for name in CONTAINERS if name != "table.tsv"])
+def test_the_container_makes_no_difference(corpus: Corpus, tmp_path: Path, container: str) -> None:
+    rows = rows_of("cats", 7)
+    plain = Corpus(tmp_path / "plain")
+    plain.folder.mkdir()
+    plain.run(sources={"a": {"path": plain.write("lines.jsonl", rows)}})
+    corpus.run(sources={"a": {"path": corpus.write(container, rows)}})
+    same = [row.model_copy(update={"source": None}) for row in corpus.dialogues()]
+    assert same == [row.model_copy(update={"source": None}) for row in plain.dialogues()]
+
+
+def test_several_processes_make_what_one_makes(corpus: Corpus, tmp_path: Path) -> None:
+    sources = {"a": {"path": corpus.write("a.jsonl", rows_of("cats", 40))}}
+    config = {"sources": sources, "filters": [{"kind": "refusals"}, {"kind": "near_duplicates"}]}
+    one = corpus.run(**config, processes=1)
+    bytes_of_one = (corpus.out / "dialogues.jsonl").read_bytes()
+    corpus.out = tmp_path / "again"
+    assert corpus.run(**config, processes=2) == one
+    assert (corpus.out / "dialogues.jsonl").read_bytes() == bytes_of_one
+
+
+# kills
+
+
+def test_a_killed_step_reads_no_finished_source_again(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("first", "second", "third")
+    sources = {name: {"path": corpus.write(f"{name}.jsonl", rows_of(name, 12) + rows_of("all", 3))} for name in names}
+    config = {"sources": sources, "filters": [{"kind": "exact_duplicates"}, {"kind": "flaws"}], "test_share": 0.25}
+    stats = corpus.run(**config)
+    undisturbed = (corpus.out / "dialogues.jsonl").read_bytes()
+    corpus.out = corpus.folder / "killed" / "data"
+    read: list[str] = []
+    real = gather.read_any
+
+    def dying(spec: str, **options: Any) -> Any:
+        shape, rows = real(spec, **options)
+        return shape, dies_in_the_middle(Path(spec).stem, rows)
+
+    def dies_in_the_middle(name: str, rows: Iterator[Any]) -> Iterator[Any]:
+        for number, row in enumerate(rows):
+            read.append(name)
+            if name == "second" and number == 5 and read.count("second") < 10:
+                raise KeyboardInterrupt
+            yield row
+
+    monkeypatch.setattr(gather, "read_any", dying)
+    with pytest.raises(KeyboardInterrupt):
+        corpus.run(**config)
+    assert not (corpus.out / "dialogues.jsonl").exists()
+    assert corpus.run(**config) == stats
+    assert (corpus.out / "dialogues.jsonl").read_bytes() == undisturbed
+    assert Counter(read) == {"first": 15, "second": 6 + 15, "third": 15}
+
+
+# splits and held-out sources
+
+
+def test_rows_that_are_added_move_no_other(corpus: Corpus) -> None:
+    sources = {"a": {"path": corpus.write("a.jsonl", rows_of("cats", 60))}}
+    corpus.run(sources=sources, test_share=0.3)
+    before = {row.messages[0].content: row.split for row in corpus.dialogues()}
+    corpus.write("a.jsonl", rows_of("dogs", 30) + rows_of("cats", 60))
+    (corpus.out / WORK / "a.json").unlink()
+    corpus.run(sources=sources, test_share=0.3)
+    after = {row.messages[0].content: row.split for row in corpus.dialogues()}
+    assert set(before.values()) == {"train", "test"}
+    assert {prompt: after[prompt] for prompt in before} == before
+    assert len(after) == 90
+
+
+def test_a_held_out_source_is_whole_and_its_prompts_are_nowhere_else(corpus: Corpus) -> None:
+    exam = [messages_row(talk(f"Exam question {number}?")) for number in range(5)]
+    leaked = [messages_row(talk("EXAM  question 3", "The answer is three.")), *rows_of("cats", 30)]
+    found = corpus.run(
+        sources={
+            "ours": {"path": corpus.write("ours.jsonl", leaked)},
+            "exam": {"path": corpus.write("exam.jsonl", exam), "held_out": True},
+        },
+        test_share=0.1,
+    )
+    rows = corpus.dialogues()
+    assert [row.id.startswith("exam/") for row in rows[-5:]] == [True] * 5
+    assert {row.split for row in rows[-5:]} == {"test"}
+    assert found["dropped"] == {"its prompt is held out": 1}
+    assert found["sources"]["ours"]["dropped"] == {"its prompt is held out": 1}
+    assert len(rows) == 35
+
+
+def test_a_fraction_is_a_hash_of_the_prompt(corpus: Corpus) -> None:
+    source = {"path": corpus.write("a.jsonl", rows_of("cats", 80)), "fraction": 0.5}
+    found = corpus.run(sources={"a": source}, test_share=0, seed=3)
+    wanted = {prompt for messages in talks("cats", 80) if in_fraction(prompt := messages[0].content, 0.5, 3)}
+    assert set(prompts(corpus.dialogues())) == wanted
+    assert found["dropped"] == {"outside the fraction": 80 - len(wanted)}
+
+
+def test_decontamination_shows_benchmarks_without_a_hit_too(corpus: Corpus) -> None:
+    corpus.write("bench.jsonl", [{"id": "q1", "prompt": "Question 3 about cats, which is long?"}])
+    corpus.write("other.jsonl", [{"id": "q1", "prompt": "Who was the first person on the moon, and when was that?"}])
+    files = {"ours": "bench.jsonl", "moon": "other.jsonl"}
+    found = corpus.run(
+        sources={"a": {"path": corpus.write("a.jsonl", rows_of("cats", 9))}},
+        filters=[{"kind": "decontaminate", "files": files}],
+        test_share=0,
+    )
+    assert found["contamination"]["ours"]["rows"] == 1
+    assert "question 3 about cats" in found["contamination"]["ours"]["samples"][0]
+    assert found["contamination"]["moon"] == {"rows": 0, "samples": []}
+    assert found["kept"] == 8
+
+
+# mixtures
+
+
+def test_weights_hold_and_rows_come_again_under_other_ids(corpus: Corpus) -> None:
+    sources = {
+        "big": {"path": corpus.write("big.jsonl", rows_of("cats", 60)), "weight": 0.5},
+        "small": {"path": corpus.write("small.jsonl", rows_of("dogs", 12)), "weight": 0.5, "max_repeats": 3},
+    }
+    found = corpus.run(sources=sources, test_share=0)
+    rows = corpus.dialogues()
+    from_small = [row.id.startswith("small/") for row in rows]
+    assert sum(from_small) == 36
+    assert abs(sum(not small for small in from_small) - 36) <= 1
+    assert all(abs(sum(from_small[:end]) - end / 2) <= 1 for end in range(len(rows)))
+    assert len({row.id for row in rows}) == len(rows)
+    assert sum("#2" in row.id for row in rows) == sum("#3" in row.id for row in rows) == 12
+    assert found["repeated"] == 24
+    assert found["sources"]["small"]["taken"] == {"train": 36, "test": 0, "repeats": 24}
+    assert found["not taken"] == 60 - sum(not small for small in from_small)
+
+
+def test_held_out_rows_of_a_mixture_keep_the_weights_and_come_once(corpus: Corpus) -> None:
+    sources = {
+        "big": {"path": corpus.write("big.jsonl", rows_of("cats", 200)), "weight": 0.5},
+        "small": {"path": corpus.write("small.jsonl", rows_of("dogs", 40)), "weight": 0.5, "max_repeats": 5},
+    }
+    found = corpus.run(sources=sources, test_share=0.2)
+    test = [row for row in corpus.dialogues() if row.split == "test"]
+    taken = {name: source["taken"]["test"] for name, source in found["sources"].items()}
+    assert abs(taken["big"] - taken["small"]) <= 1
+    assert not any("#" in row.id for row in test)
+
+
+def test_so_many_rows_are_taken_as_are_wanted(corpus: Corpus) -> None:
+    sources = {"a": {"path": corpus.write("a.jsonl", rows_of("cats", 100))}}
+    found = corpus.run(sources=sources, rows=20, test_share=0.25)
+    assert (found["kept"], found["held out"], found["not taken"], found["wanted"]) == (20, 5, 80, 20)
+    corpus.out = corpus.folder / "more"
+    found = corpus.run(sources=sources, rows=1000, test_share=0.25)
+    assert (found["kept"], found["wanted"]) == (100, 1000)
+
+
+def test_a_source_without_a_row_left_is_named(corpus: Corpus) -> None:
+    sources = {
+        "a": {"path": corpus.write("a.jsonl", rows_of("cats", 9)), "weight": 1.0},
+        "b": {"path": corpus.write("b.jsonl", rows_of("dogs", 9)), "weight": 1.0, "fraction": 1e-9},
+    }
+    with pytest.raises(UserError, match="b: no row of it is left to be mixed in"):
+        corpus.run(sources=sources)
+    with pytest.raises(UserError, match=r"no row to learn from is left \(9 length: turn too short\)"):
+        corpus.run(sources={"c": {"path": "a.jsonl"}}, filters=[{"kind": "length", "min_turn": 500}])
+
+
+# other rows than dialogues
+
+
+def pair(number: int) -> dict[str, Any]:
+    return {"prompt": f"Question {number} of many?", "chosen": f"Good {number}.", "rejected": f"Bad {number}."}
+
+
+def test_pairs_are_filtered_by_prompt_and_chosen_answer(corpus: Corpus) -> None:
+    rows = [pair(number) for number in range(10)]
+    rows += [{**pair(3), "chosen": "Another."}, {**pair(11), "chosen": "As an AI language model, I have no feelings."}]
+    rows += [{**pair(12), "rejected": "As an AI language model, I have no feelings."}]
+    found = corpus.run(
+        sources={"a": {"path": corpus.write("a.jsonl", rows)}},
+        filters=[{"kind": "exact_duplicates"}, {"kind": "refusals"}],
+        test_share=0.2,
+    )
+    pairs = read_rows(corpus.out / "pairs.jsonl", Pair)
+    assert len(pairs) == 11
+    assert any(row.rejected.startswith("As an AI") for row in pairs)
+    assert Counter(found["dropped"]) == {"exact_duplicates: exact duplicate": 1, "refusals: as an AI": 1}
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "noun"),
+    [
+        ({"prompt": "Why?", "completion": "Because.", "label": True}, "labelled_answers.jsonl", LabelledAnswer),
+        ({"instruction": "Why?", "completions": [{"model": "m", "response": "So."}]}, "feedback.jsonl", Feedback),
+        ({"prompt": "Why?"}, "openings.jsonl", SeedPrompt),
+    ],
+)
+def test_every_kind_of_row_has_its_file(corpus: Corpus, row: dict[str, Any], name: str, noun: Any) -> None:
+    corpus.run(sources={"a": {"path": corpus.write("a.jsonl", [row])}}, filters=[{"kind": "flaws"}], test_share=0)
+    assert len(read_rows(corpus.out / name, noun)) == 1
+
+
+def test_filters_that_change_texts_are_refused_for_pairs(corpus: Corpus) -> None:
+    sources = {"a": {"path": corpus.write("a.jsonl", [pair(1)])}}
+    with pytest.raises(UserError, match="the filter truecase changes texts, and pairs of a must stay"):
+        corpus.run(sources=sources, filters=[{"kind": "truecase"}])
+    with pytest.raises(ValidationError, match="the filter truecase changes texts, and pairs of a must stay"):
+        corpus.run(sources={"a": {"path": "a.jsonl", "shape": "preference"}}, filters=[{"kind": "truecase"}])
+
+
+def test_sources_that_become_different_things_are_named(corpus: Corpus) -> None:
+    sources: dict[str, Any] = {
+        "chats": {"path": corpus.write("a.jsonl", rows_of("cats", 3))},
+        "choices": {"path": corpus.write("b.jsonl", [pair(1)])},
+    }
+    sentence = r"rows of chats \(messages\) become dialogues and rows of choices \(preference\) become pairs"
+    with pytest.raises(UserError, match=sentence):
+        corpus.run(sources=sources)
+    assert not list((corpus.out / WORK).iterdir())
+    stated = {
+        "chats": sources["chats"] | {"shape": "messages"},
+        "choices": sources["choices"] | {"shape": "preference"},
+    }
+    with pytest.raises(ValidationError, match=sentence):
+        corpus.run(sources=stated)
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"a": {}}, "name either path"),
+        ({"a": {"path": "a", "hub": "hf://a/b"}}, "name either path"),
+        ({"a": {"hub": "a/b"}}, "a/b: write a hub dataset as hf://owner/name"),
+        ({"a": {"path": "a", "weight": 1.0}, "b": {"path": "b"}}, "the source b has no weight and others have"),
+        ({"a": {"path": "a", "max_repeats": 2}}, "max_repeats and end are for mixtures by weights"),
+        ({"a": {"path": "a", "held_out": True}}, "every source is held out"),
+        ({"a": {"path": "a", "held_out": True, "weight": 1.0}}, "a held-out source is taken whole and once"),
+        ({"A b": {"path": "a"}}, "should match pattern"),
+    ],
+)
+def test_configs_that_mean_nothing_are_refused(config: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        DataConfig.model_validate({"sources": config})
+
+
+def test_held_out_prompts_are_refused(corpus: Corpus) -> None:
+    sources = {"a": {"path": corpus.write("a.jsonl", [{"prompt": "Why?"}])}, "b": {"path": "a.jsonl", "held_out": True}}
+    with pytest.raises(UserError, match="b: prompts are held out by the step that makes dialogues of them"):
+        corpus.run(sources=sources)
+
+
+# accounts
+
+
+TEXTS = [
+    "Why is that?",
+    "why is  THAT",
+    "What is a cat?",
+    "Thank you!",
+    "As an AI, I have no feelings.",
+    "",
+    "i am here",
+]
+turns = st.lists(st.sampled_from(TEXTS), min_size=0, max_size=4)
+raw_rows = st.one_of(
+    turns.map(lambda said: {"data": said}),
+    st.just({"data": "cut"}).map(lambda row: json.dumps(row)[:-2]),
+)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    parts=st.lists(st.lists(raw_rows, max_size=8), min_size=1, max_size=3),
+    kinds=st.lists(st.sampled_from(["truecase", "refusals", "politeness", "flaws", "exact_duplicates"]), max_size=3),
+    fraction=st.sampled_from([0.5, 1.0]),
+    held_out=st.booleans(),
+)
+def test_every_row_is_kept_dropped_or_lost(
+    parts: list[list[Any]], kinds: list[str], fraction: float, held_out: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        corpus = Corpus(Path(name))
+        sources: dict[str, Any] = {"whole": {"path": corpus.write("whole.jsonl", rows_of("x", 3, "ultrachat"))}}
+        for number, rows in enumerate(parts):
+            texts = [row if isinstance(row, str) else json.dumps(row) for row in [{"data": TEXTS[:2]}, *rows]]
+            (corpus.folder / f"{number}.jsonl").write_text("\n".join(texts))
+            sources[f"s{number}"] = {"path": f"{number}.jsonl", "salvage": True, "fraction": fraction}
+        sources["s0"]["held_out"] = held_out
+        try:
+            found = corpus.run(sources=sources, filters=[{"kind": kind} for kind in kinds], test_share=0.3)
+        except FavoniusError:  # no row is left, or none of a source can be used
+            assume(False)
+        for number, rows in enumerate(parts):
+            source = found["sources"][f"s{number}"]
+            lost = sum(file["lost_rows"] for file in source["lost"].values())
+            assert source["kept"] + sum(source["dropped"].values()) + lost == 1 + len(rows)
+        rows = corpus.dialogues()
+        assert len(rows) == found["kept"] == sum(source["kept"] for source in found["sources"].values())
+        assert len({row.id for row in rows}) == len(rows)
+        assert found["read"] == found["kept"] + sum(found["dropped"].values())
+        sides: dict[str, set[str]] = {}
+        for row in rows:
+            sides.setdefault(" ".join(row.messages[0].content.lower().split()).rstrip("?"), set()).add(row.split)
+        assert all(len(side) == 1 for side in sides.values())
+
+
+# in a recipe
+
+
+RECIPE = """\
+name: own
+models: {base: org/base}
+steps:
+  data: {stage: data, sources: {ours: {path: rows}}}
+  dsft: {stage: train, model: base, rows: data, objective: {kind: sft}, epochs: 1, batch_size: 8, max_length: 64}
+"""
+
+
+def recipe(folder: Path, text: str = RECIPE) -> Path:
+    (folder / "rows").mkdir()
+    (folder / "rows" / "a.jsonl").write_bytes(lines(rows_of("cats", 30)))
+    (folder / "recipe.yaml").write_text(text)
+    return folder / "recipe.yaml"
+
+
+def test_a_recipe_trains_on_a_folder_of_rows(tmp_path: Path) -> None:
+    path = recipe(tmp_path)
+    loaded = load_recipe(path)
+    found = estimate(loaded, tmp_path)
+    assert found["data"] == Estimate(27, 3, prompt_tokens=13)
+    assert found["dsft"].read == 27 * 64
+    before = plan_step(loaded, "data", tmp_path / "run", tmp_path, {}).identity
+    (tmp_path / "rows" / "b.jsonl").write_bytes(lines(rows_of("dogs", 1)))
+    after = plan_step(loaded, "data", tmp_path / "run", tmp_path, {}).identity
+    assert before is not None
+    assert after is not None
+    assert before.inputs != after.inputs
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("path: rows", "path: row", r"steps\.data\.sources\.ours\.path: no such file or folder .*did you mean rows\?"),
+        ("rows: data", "rows: dat", r"no earlier dialogues or data step is called dat; did you mean data\?"),
+        ("ours: {path: rows}", "ours: {path: rows, split: x, frction: 1}", r"unknown key; did you mean fraction\?"),
+        ("{path: rows}", "{path: rows, weight: 1}, b: {path: rows}", "the source b has no weight and others have"),
+    ],
+)
+def test_mistakes_in_a_recipe_are_named(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        load_recipe(recipe(tmp_path, RECIPE.replace(old, new)))
+
+
+def test_the_order_of_sources_is_part_of_the_identity() -> None:
+    one = DataConfig.model_validate({"sources": {"a": {"path": "a"}, "b": {"path": "b"}}})
+    other = DataConfig.model_validate({"sources": {"b": {"path": "b"}, "a": {"path": "a"}}})
+    assert identity_of(one) != identity_of(other)
+    assert identity_of(one) == identity_of(one.model_copy(update={"processes": 2}))
+
+
+def test_rows_that_are_not_fetched_are_not_counted(tmp_path: Path) -> None:
+    sources = "{far: {hub: hf://owner/name}, ours: {path: rows}}"
+    path = recipe(tmp_path, RECIPE.replace("{ours: {path: rows}}", sources))
+    assert estimate(load_recipe(path), tmp_path)["data"].uncounted == ("far",)
+    wanted = estimate(load_recipe(path, ["steps.data.rows=1000"]), tmp_path)["data"]
+    assert (wanted.train, wanted.test, wanted.uncounted) == (900, 100, ())
+
+
+def test_long_files_are_counted_by_their_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "READ_THROUGH", 5)
+    (tmp_path / "a.jsonl").write_bytes(lines(rows_of("cats", 30)))
+    (tmp_path / "a.json").write_text(json.dumps(rows_of("cats", 30)))
+    whole = {"a": {"path": "a.jsonl", "fraction": 0.5}}
+    most = counting.most_rows(DataConfig.model_validate({"sources": whole, "test_share": 0.2}), tmp_path)
+    assert (most.train, most.test, most.uncounted) == (12, 3, ())
+    most = counting.most_rows(DataConfig.model_validate({"sources": {"a": {"path": "a.json"}}}), tmp_path)
+    assert most.uncounted == ("a",)
+
+
+def test_a_weighted_mixture_is_bounded_by_its_repeats(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_bytes(lines(rows_of(name, 10)))
+    sources = {"a": {"path": "a.jsonl", "weight": 1.0, "max_repeats": 3}, "b": {"path": "b.jsonl", "weight": 0.5}}
+    most = counting.most_rows(DataConfig.model_validate({"sources": sources, "test_share": 0}), tmp_path)
+    assert most.train == 30
+    unlike = {"a": sources["a"], "b": {"path": "c.jsonl", "weight": 1.0}}
+    (tmp_path / "c.jsonl").write_bytes(lines([pair(1)]))
+    with pytest.raises(UserError, match="put them into two data steps"):
+        counting.most_rows(DataConfig.model_validate({"sources": unlike}), tmp_path)
+
+
+def test_own_prompts_take_the_place_of_openings(corpus: Corpus) -> None:
+    rows = [{"id": str(number), "prompt": f"What is {number}?"} for number in range(40)]
+    corpus.run(sources={"a": {"path": corpus.write("a.jsonl", rows)}})
+    config = DialoguesConfig.model_validate({"openings": "data", "teacher": "t"})
+    assert len(read_seeds(config, corpus.out / "openings.jsonl")) == 40
+    text = RECIPE.replace("{path: rows}", "{path: ../a.jsonl}").replace("base: org/base", "base: org/base, t: org/t")
+    text = text.replace(
+        "  dsft:", "  talks: {stage: dialogues, openings: data, teacher: t, engine: {kind: transformers}}\n  dsft:"
+    )
+    (corpus.folder / "recipes").mkdir()
+    path = recipe(corpus.folder / "recipes", text.replace("rows: data", "rows: talks"))
+    found = estimate(load_recipe(path), path.parent)
+    assert (found["data"].train, found["data"].test) == (40, 0)
+    assert (found["talks"].train, found["talks"].test) == (36, 4)
+
+
+def test_a_system_message_is_part_of_what_is_asked() -> None:
+    system = Message(role="system", content="Be brief.")
+    assert first_question((system, *talk("Why?"), *talk("And?"))) == (system, Message(role="user", content="Why?"))
+    assert first_question(talk("Why?")) == talk("Why?")[:1]
+
+
+def test_a_folder_is_known_by_the_names_and_contents_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.jsonl").write_text("a")
+    first = sha256_path(tmp_path / "rows")
+    (tmp_path / "rows" / ".hidden").write_text("x")
+    assert sha256_path(tmp_path / "rows") == first
+    (tmp_path / "rows" / "a.jsonl").rename(tmp_path / "rows" / "b.jsonl")
+    renamed = sha256_path(tmp_path / "rows")
+    (tmp_path / "rows" / "b.jsonl").write_text("b")
+    assert len({first, renamed, sha256_path(tmp_path / "rows")}) == 3
+
+
+def test_a_training_takes_the_rows(corpus: Corpus) -> None:
+    corpus.run(sources={"a": {"path": corpus.write("a.jsonl", rows_of("cats", 12))}}, test_share=0.2)
+    model = save_tiny(corpus.folder / "model")
+    config: TrainConfig = training(SFT(), rows="data", epochs=1, batch_size=4, learning_rate=1e-3)
+    steps = train(corpus.folder / "trained", model, corpus.out, config.model_copy(update={"rows": "rows"})).lines
+    assert steps
+    assert all(step["loss"] > 0 for step in steps)
