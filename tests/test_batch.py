@@ -60,6 +60,8 @@ class Run:
         budget = None if dollars is None else Budget(dollars=dollars)
         self.context = Context(folder, Progress(self.told), "step", budget)
         self.config = config
+        self.spent = 0
+        """What the ledger reckoned, at the end."""
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Interviews, Interview]]:
@@ -68,7 +70,9 @@ class Run:
 
     def ask(self, texts: Sequence[str]) -> dict[str, Reply]:
         with self.opened() as (_, model):
-            return model.ask({text: talk(text) for text in texts}, SAMPLING, "  ask")
+            replies = model.ask({text: talk(text) for text in texts}, SAMPLING, "  ask")
+            self.spent = model.interviews.ledger.spent()
+            return replies
 
 
 def talk(text: str) -> Messages:
@@ -145,6 +149,18 @@ def test_requests_that_fail_for_good_are_rows_with_their_causes(tmp_path: Path) 
             reply.cause for reply in replies.values() if isinstance(reply, Failure)
         )
         assert {row.attempts for row in ledger.failures() if "empty" in row.cause} == {3}
+
+
+@pytest.mark.parametrize("mode", ["batch", "live"])
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_an_answer_that_is_always_cut_off_is_taken_and_paid_as_often_as_it_came(
+    tmp_path: Path, mode: str, attempts: int
+) -> None:
+    with server_thread(Fates(lasting_share=1.0, lasting=("length",))) as server:
+        replies = Run(tmp_path, engine(server, mode=mode, attempts=attempts), dollars=1.0).ask(texts(6)).values()
+        assert {reply.finish for reply in replies if isinstance(reply, Completion)} == {"length"} and len(replies) == 6
+        assert set(server.journal.attempts.values()) == {min(2, attempts)}
+        assert nothing_is_open(tmp_path).spent() == billed(server)
 
 
 def test_a_batch_that_fails_validation_is_one_sentence_and_costs_nothing(tmp_path: Path) -> None:
@@ -258,10 +274,10 @@ def test_killed_before_the_provider_had_the_batch(tmp_path: Path) -> None:
     with server_thread() as server:
         submitted(tmp_path, server, 10)
         server.batches.batches.clear()
-        replies = Run(tmp_path, engine(server), dollars=1.0).ask(texts(20))
-        assert all(isinstance(reply, Completion) for reply in replies.values())
+        run = Run(tmp_path, engine(server), dollars=0.003)  # enough only with what was set aside for the dead batch
+        assert all(isinstance(reply, Completion) for reply in run.ask(texts(20)).values())
         assert [len(batch.lines) for batch in server.batches.batches.values()] == [20]
-        assert nothing_is_open(tmp_path).spent() == billed(server)
+        assert nothing_is_open(tmp_path).spent() == run.spent == billed(server)
 
 
 @pytest.mark.parametrize("noted", [False, True])

@@ -121,7 +121,8 @@ def test_two_shapes_become_one_file_with_every_row_accounted_for(corpus: Corpus)
 
 def test_a_changed_row_is_written_as_it_was_changed_and_shown_before_and_after(corpus: Corpus) -> None:
     row = messages_row(talk("how do I wash my car? it is very dirty.", "Take some water. then use it."))
-    found = corpus.run(sources={"a": {"path": corpus.write("a.jsonl", [row, *rows_of("cats", 2)])}}, filters=[{"kind": "truecase"}], test_share=0)  # fmt: skip
+    sources = {"a": {"path": corpus.write("a.jsonl", [row, *rows_of("cats", 2)])}}
+    found = corpus.run(sources=sources, filters=[{"kind": "truecase"}], test_share=0)
     assert "How do I wash my car? It is very dirty." in prompts(corpus.dialogues())
     (change,) = found["sources"]["a"]["filters"]["truecase"]["changes"]
     assert (change["before"][:3], change["after"][:3]) == ("how", "How")
@@ -179,6 +180,21 @@ def test_a_killed_step_reads_no_finished_source_again(corpus: Corpus, monkeypatc
     assert corpus.run(**config) == stats
     assert (corpus.out / "dialogues.jsonl").read_bytes() == undisturbed
     assert Counter(read) == {"first": 15, "second": 6 + 15, "third": 15}
+
+
+def test_a_hub_source_is_asked_for_by_its_whole_name(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None]] = []
+    real = gather.read_any
+
+    def local(spec: str, **options: Any) -> Any:
+        asked.append((spec, options.pop("split")))
+        return real(str(corpus.folder / "a.jsonl"), split=None, **options)
+
+    monkeypatch.setattr(gather, "read_any", local)
+    corpus.write("a.jsonl", rows_of("cats", 9))
+    found = corpus.run(sources={"far": {"hub": "hf://owner/name@abc/config", "split": "train_sft"}}, processes=1)
+    assert asked == [("hf://owner/name@abc/config", "train_sft")]
+    assert found["sources"]["far"]["from"] == "hf://owner/name@abc/config"
 
 
 # splits and held-out sources
@@ -508,7 +524,7 @@ def test_a_weighted_mixture_is_bounded_by_its_repeats(tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").write_bytes(lines(rows_of(name, 10)))
     sources = {"a": {"path": "a.jsonl", "weight": 1.0, "max_repeats": 3}, "b": {"path": "b.jsonl", "weight": 0.5}}
     most = counting.most_rows(DataConfig.model_validate({"sources": sources, "test_share": 0}), tmp_path)
-    assert most.train == 30
+    assert most.train in (30, 31)
     unlike = {"a": sources["a"], "b": {"path": "c.jsonl", "weight": 1.0}}
     (tmp_path / "c.jsonl").write_bytes(lines([pair(1)]))
     with pytest.raises(UserError, match="put them into two data steps"):

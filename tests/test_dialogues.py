@@ -192,6 +192,16 @@ def test_a_history_that_no_longer_fits_ends_at_a_whole_round(world: Path, monkey
     assert stats(out)["dropped"] == {"teacher failed: the prompt … has N tokens (earlier rounds kept)": 40}
 
 
+def test_an_answer_given_twice_ends_the_dialogue(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def voice(asked: Request) -> str:
+        return f"Why {len(asked.messages[-1].content)} then?" if is_for_user(asked) else "Yes, in Venice."
+
+    speak(monkeypatch, {"teacher": voice})
+    out = make_dialogues(world, rounds={3: 1.0})
+    assert stats(out)["rounds"] == {"1": 40}
+    assert stats(out)["dropped"] == {"answer says again what was said (earlier rounds kept)": 40}
+
+
 def test_a_prompt_of_the_users_own_that_cannot_be_asked_is_refused_and_a_teachers_is_counted(
     world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from favonius.run import ModelSource
 from favonius.types import Completion, Engine, Message, Request, RequestError, Sampling
 from tests.tiny import FAMILIES, VOCABULARY, save_tiny, tiny_model
 
+
 def request(text: str, **sampling: object) -> Request:
     return Request(
         model="scripted",

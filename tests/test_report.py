@@ -7,7 +7,6 @@ import math
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -22,43 +21,8 @@ from favonius.report import page, plots, tables, wording
 from favonius.report.gather import Estimate, read_run, seeds
 from favonius.report.public import HIDDEN, Public, printable
 from favonius.report.story import brief, tell
+from tests.page_reader import Page, written
 from tests.report_run import ALARMS, MODELS, SHA, STATS, STEPS, make_run, results
-
-
-class Page(HTMLParser):
-    """Elements, attributes and text of a page; refuses tags that do not nest."""
-
-    VOID = frozenset({"meta", "br", "img", "link", "input"})
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += " " + data
-
-    def names(self) -> list[str]:
-        return [tag for tag, _ in self.tags]
-
-
-def written(run: Path) -> str:
-    return page.write(run).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +61,8 @@ def test_ids_are_unique_and_references_resolve(html: str) -> None:
 
 
 def test_sections_come_in_order_with_their_content(html: str) -> None:
-    places = [html.index(f'<section id="{name}"') for name in ("results", "training", "answers", "data", "time")]
+    names = ("results", "training", "answers", "conversations", "rows", "time")
+    places = [html.index(f'<section id="{name}"') for name in names]
     assert places == sorted(places) and html.index("<section") < html.index('<section id="reproducibility"')
     text = Page(html).text
     for expected in (
@@ -188,8 +153,9 @@ def test_recipe_alone_makes_a_page(tmp_path: Path) -> None:
 
 def test_no_evaluate_and_no_train_step(tmp_path: Path) -> None:
     write_text(tmp_path / "recipe.yaml", yaml.safe_dump({"models": MODELS, "steps": {"dialogues": STEPS["dialogues"]}}))
-    text = Page(written(tmp_path)).text
-    assert "this recipe has no evaluate step" in text and "This recipe trains nothing." in text
+    html = written(tmp_path)
+    assert "This recipe trains nothing." in Page(html).text and "step <code>dialogues</code> is not started" in html
+    assert not [name for name in ("results", "training", "answers") if f'id="{name}"' in html]
 
 
 @pytest.mark.parametrize("content", [None, "", "steps: 3\n"])

@@ -12,7 +12,9 @@ from favonius.types import Message, Messages
 
 def dialogue(*texts: str) -> Messages:
     roles = ("user", "assistant")
-    return tuple(Message.model_validate({"role": roles[index % 2], "content": text}) for index, text in enumerate(texts))
+    return tuple(
+        Message.model_validate({"role": roles[index % 2], "content": text}) for index, text in enumerate(texts)
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,8 +101,8 @@ def test_a_dialogue_without_faults_is_the_same_object() -> None:
     assert truecase(before) is before
 
 
-WORDS = ("hello", "How", "i", "i'm", "the", "you", "is", "e.g", "Dr", "paris", "Paris", "x", "`code`", '"', "'", "iPhone",
-         "3", "it", "and", "ß", "ſ", "ǆ", "что", "$", "http://a.b", "can", "think")  # fmt: skip
+WORDS = ("hello", "How", "i", "i'm", "the", "you", "is", "e.g", "Dr", "paris", "Paris", "x", "`code`", '"', "'",
+         "iPhone", "3", "it", "and", "ß", "ſ", "ǆ", "что", "$", "http://a.b", "can", "think")  # fmt: skip
 MARKS = (" ", " ", " ", ". ", "? ", "! ", "\n", "\n- ", "\n2. ", ", ", "... ", "\t", "  ", ".", "```")
 jumbles = st.lists(st.sampled_from(WORDS) | st.sampled_from(MARKS), max_size=40).map("".join)
 texts = jumbles | st.text(max_size=80)

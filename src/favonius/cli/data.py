@@ -104,7 +104,7 @@ def _against(options: argparse.Namespace) -> Against:
         held_out = ExactDuplicateIndex()
         _, rows = read_any(options.test, salvage=options.salvage)
         for row in rows:
-            held_out.add(view(row).asked, f"{options.test}, {row.id}")
+            held_out.add(view(row).asked_key, f"{options.test}, {row.id}")
     texts = [text for spec in options.benchmarks for text in read_benchmark(spec)]
     return Against(held_out, EvaluationIndex(texts) if texts else None, options.near)
 

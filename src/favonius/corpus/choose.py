@@ -56,14 +56,13 @@ def choose(
 def _choose(
     chosen: Chosen, offset: int, row: Row, source: Source, filters: list[NamedFilter], held_out: set[bytes]
 ) -> None:
-    key = _key(row)
-    if not source.held_out and key in held_out:
+    if held_out and not source.held_out and _key(row) in held_out:
         chosen.dropped.add(HELD_OUT, f"{row.id}: {opening(messages_of(row))}")
     elif _passes(row, filters, chosen.report):
         is_train = isinstance(row, SeedPrompt) or row.split == "train"
         (chosen.train if is_train else chosen.test).append(offset)
         if source.held_out:
-            held_out.add(key)
+            held_out.add(_key(row))
 
 
 def _rows(gathered: Gathered) -> Iterator[tuple[int, Row]]:

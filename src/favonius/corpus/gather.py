@@ -137,7 +137,7 @@ def _taken(stream: _Stream, config: DataConfig, say: Callable[[str], None]) -> I
         if number % TOLD_EVERY == 0:
             say(f"  {stream.name}: {number:,} rows so far")
         prompt = opening(messages_of(row))
-        if not in_fraction(prompt, stream.source.fraction, config.seed):
+        if stream.source.fraction < 1 and not in_fraction(prompt, stream.source.fraction, config.seed):
             stream.dropped.add(OUTSIDE, f"{prefix}{row.id}: {prompt}")
             continue
         changes: dict[str, str] = {"id": prefix + row.id}

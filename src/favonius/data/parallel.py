@@ -1,7 +1,7 @@
 """Work on chunks of rows by several processes, with results in the order of the chunks.
 
 What Python does to rows, it does on one core; where that is slower than the disk and the tokenizer, the work is shared
-out. The rows stay with the caller: only what a worker needs of them goes to it, and comes back.
+out.
 """
 
 from __future__ import annotations

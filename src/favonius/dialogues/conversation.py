@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from favonius.data.checks import flaws
+from favonius.data.words import words
 from favonius.dialogues.config import DialoguesConfig
 from favonius.dialogues.seeds import rounds_of
 from favonius.dialogues.simulator import User, next_turn, turn_tokens, user_of
@@ -72,7 +73,7 @@ def converse(cast: Cast, opening: SeedPrompt) -> Talk[Conversation]:
                 turn = yield from _user_turn(cast, user, messages)
                 asked = (*messages, Message(role="user", content=turn))
             reply = yield cast.teacher.question(cast.to_teacher(asked), cast.config.sampling)
-            messages = (*asked, Message(role="assistant", content=_answer(reply)))
+            messages = (*asked, Message(role="assistant", content=_answer(reply, messages)))
             tokens = (*tokens, reply.completion_tokens if isinstance(reply, Completion) else 0)
     except _EndError as end:
         kept = " (earlier rounds kept)" if messages else ""
@@ -91,13 +92,15 @@ def _user_turn(cast: Cast, user: User, messages: Messages) -> Talk[str]:
         raise _EndError(f"user's turn {error}", reply.text) from None
 
 
-def _answer(reply: Completion | Failure) -> str:
+def _answer(reply: Completion | Failure, earlier: Messages) -> str:
     if isinstance(reply, Failure):
         raise _EndError(f"teacher failed: {_countable(reply.cause)}", reply.cause)
     text = reply.text.strip()
     found = flaws(text, finished=reply.finish == "stop")
     if found:
         raise _EndError(f"answer {found[0]}", text)
+    if any(words(text) == words(message.content) for message in earlier):
+        raise _EndError("answer says again what was said", text)
     return text
 
 

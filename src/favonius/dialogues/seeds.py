@@ -8,9 +8,8 @@ from favonius.data.rows import read_rows
 from favonius.data.splits import share_of, split_of
 from favonius.dialogues.config import DialoguesConfig
 from favonius.dialogues.draws import weighted
-from favonius.dialogues.simulator import turn_tokens
 from favonius.errors import UserError
-from favonius.types import Manner, SeedPrompt
+from favonius.types import SeedPrompt
 
 
 def read_seeds(config: DialoguesConfig, path: Path) -> list[SeedPrompt]:
@@ -29,8 +28,3 @@ def read_seeds(config: DialoguesConfig, path: Path) -> list[SeedPrompt]:
 def rounds_of(config: DialoguesConfig, seed: SeedPrompt) -> int:
     """How many rounds a dialogue is to have: a function of its opening's text alone."""
     return weighted(config.rounds_of(seed.manner), share_of("rounds", seed.prompt))
-
-
-def most_tokens(config: DialoguesConfig, manner: Manner | None, rounds: int) -> int:
-    """What teacher and user write in a dialogue of so many rounds, at most."""
-    return rounds * config.sampling.max_tokens + (rounds - 1) * turn_tokens(manner)

@@ -12,7 +12,7 @@ from favonius.types import Completion, Messages
 
 MOST_WORDS = {"question": 40, "request": 60}
 LEAST_WORDS = {"question": 3, "request": 2}
-REPEATED = 0.8
+REPEATED = 0.75
 """Share of common words at which a turn of the user repeats an earlier one."""
 
 _NOT_A_USER = re.compile(

@@ -20,6 +20,10 @@ BY_TRAINING = "dropped by training"
 LEARNED = "training learns from them as they are"
 
 
+def _by(filter: str) -> str:
+    return f"the filter {filter} drops them"
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     severity: Severity
@@ -48,19 +52,31 @@ KINDS: Mapping[str, Kind] = {
     "no_order": Kind("fault", "no two answers have different scores", "no pair can be made of them"),
     "empty_message": Kind("fault", "a turn of the dialogue is empty", LEARNED),
     "score_order": Kind("fault", "the rejected answer has the higher score", LEARNED),
-    "duplicate_row": Kind("fault", "the same as an earlier row", "learned as often as they stand there"),
-    "duplicate_prompt": Kind("fault", "the prompt of an earlier row, with another answer", LEARNED),
-    "near_duplicate_prompt": Kind("fault", "nearly the prompt of an earlier row", LEARNED),
-    "leakage": Kind("fault", "the prompt also stands on the other side, train or test", "held-out numbers flatter"),
-    "contamination": Kind("fault", "they hold a benchmark's text", "that benchmark's numbers flatter"),
+    "duplicate_row": Kind("fault", "the same as an earlier row", f"learned every time; {_by('exact_duplicates')}"),
+    "duplicate_prompt": Kind(
+        "fault", "the prompt of an earlier row, with another answer", f"learned; {_by('exact_duplicates')}"
+    ),
+    "near_duplicate_prompt": Kind("fault", "nearly the prompt of an earlier row", f"learned; {_by('near_duplicates')}"),
+    "leakage": Kind(
+        "fault",
+        "the prompt also stands on the other side, train or test",
+        "numbers on held-out rows flatter; stage data splits by prompt, and leaves out what a held_out source holds",
+    ),
+    "contamination": Kind(
+        "fault", "they hold a benchmark's text", f"that benchmark's numbers flatter; {_by('decontaminate')}"
+    ),
     "cut": Kind("note", "longer than max_length", "cut off there, and not taught to end"),
     "unanswered_end": Kind("note", "the last question has no answer", "the question is left out"),
     "prompt_again": Kind("note", "the prompt of an earlier row, with other answers", LEARNED),
     "tied_scores": Kind("note", "chosen and rejected have the same score", LEARNED),
-    "loop": Kind("note", "an answer that is taught repeats itself", LEARNED),
-    "leak": Kind("note", "an answer that is taught goes on into markup or another turn", LEARNED),
-    "refusal": Kind("note", "an answer that is taught speaks of its writer instead of the matter", LEARNED),
-    "politeness": Kind("note", "the dialogue ends in thanks and farewells", LEARNED),
+    "loop": Kind("note", "an answer that is taught repeats itself", f"learned; {_by('flaws')}"),
+    "leak": Kind("note", "an answer that is taught goes on into markup or another turn", f"learned; {_by('flaws')}"),
+    "refusal": Kind(
+        "note", "an answer that is taught speaks of its writer instead of the matter", f"learned; {_by('refusals')}"
+    ),
+    "politeness": Kind(
+        "note", "the dialogue ends in thanks and farewells", "learned; the filter politeness takes them off"
+    ),
 }
 
 UNFIT_ON_READING: Mapping[str, str] = {

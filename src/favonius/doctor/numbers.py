@@ -29,19 +29,31 @@ class Numbers:
         """
         if not self.counts:
             return None
+        median, p90, p99 = self._quantiles(0.5, 0.9, 0.99)
+        return Distribution(
+            count=self.counts.total(),
+            sum=sum(value * count for value, count in self.counts.items()),
+            least=min(self.counts),
+            median=median,
+            p90=p90,
+            p99=p99,
+            most=max(self.counts),
+            bins=self._bins(self.edges() if edges is None else edges),
+        )
+
+    def edges(self) -> list[int]:
+        """Round numbers, evenly apart, around all but the lowest and highest hundredth."""
+        return _round_edges(*self._quantiles(0.01, 0.99)) if self.counts else []
+
+    def with_those_of(self, other: Numbers) -> Numbers:
+        both = Numbers()
+        both.counts = self.counts + other.counts
+        return both
+
+    def _quantiles(self, *shares: float) -> list[int]:
         values = sorted(self.counts)
         upto = list(accumulate(self.counts[value] for value in values))
-        at = [values[bisect_left(upto, math.ceil(share * upto[-1]))] for share in (0.01, 0.5, 0.9, 0.99)]
-        return Distribution(
-            count=upto[-1],
-            sum=sum(value * count for value, count in self.counts.items()),
-            least=values[0],
-            median=at[1],
-            p90=at[2],
-            p99=at[3],
-            most=values[-1],
-            bins=self._bins(edges or _round_edges(at[0], at[3])),
-        )
+        return [values[bisect_left(upto, math.ceil(share * upto[-1]))] for share in shares]
 
     def _bins(self, edges: Sequence[int]) -> tuple[Bin, ...]:
         borders: list[tuple[int | None, int | None]] = [(None, edges[0]), *pairwise(edges), (edges[-1], None)]
@@ -55,11 +67,6 @@ class Numbers:
             for value, count in self.counts.items()
             if (low is None or value >= low) and (high is None or value < high)
         )
-
-
-def edges(found: Distribution) -> list[int]:
-    """The borders of its bins, for another distribution to be shown beside it."""
-    return sorted({edge for bin in found.bins for edge in (bin.low, bin.high) if edge is not None})
 
 
 def _round_edges(least: int, most: int) -> list[int]:

@@ -7,14 +7,14 @@ from itertools import groupby
 
 from favonius.data.raw import counted
 from favonius.doctor.diagnosis import Part, Sample, Span
-from favonius.doctor.paint import Paint
+from favonius.doctor.paint import Paint, printable
 
 HEAD, TAIL = 360, 160
 """Characters that are shown of a stretch's beginning and end."""
 SLACK = 40
 """So few characters are not left out: the note that says so would be as long."""
 FIRST_RUNS, LAST_RUNS = 6, 3
-"""Of the stretches of one mark in a part, how many are shown of its beginning and end: in a dialogue two make a round."""
+"""Stretches of one mark that are shown of a part's beginning and end; in a dialogue two make a round."""
 INDENT = "  │ "
 
 Run = list[Span]
@@ -23,10 +23,10 @@ Run = list[Span]
 
 def sample(row: Sample, place: str, paint: Paint) -> Iterator[str]:
     """Lines: `place` and id, then each part."""
-    yield f"{paint.head(place)}  {paint.aside(f'id {row.id}')}"
+    yield f"{paint.head(printable(place))}  {paint.aside(f'id {printable(row.id)}')}"
     for part in row.parts:
         tokens = "" if part.tokens is None else f" ({counted(part.tokens, 'token')})"
-        yield paint.aside(f"  {part.name}{tokens}")
+        yield paint.aside(f"  {printable(part.name)}{tokens}")
         yield from (INDENT + line for line in _shown(part, paint).removesuffix("\n").split("\n"))
 
 
@@ -45,7 +45,7 @@ def _size(runs: Sequence[Run]) -> int:
 
 
 def _marked(run: Run, paint: Paint) -> str:
-    texts = [paint.marked(_shortened(span.text), span.mark, span.special) for span in run]
+    texts = [paint.marked(printable(_shortened(span.text)), span.mark, span.special) for span in run]
     return "".join(texts).join(paint.brackets(run[0].mark))
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from favonius.doctor.diagnosis import Distribution, Gap, Lengths, Sample, Training
 from favonius.doctor.measure import Measure, Measured
-from favonius.doctor.numbers import Numbers, edges
+from favonius.doctor.numbers import Numbers
 from favonius.doctor.tally import Tally
 from favonius.doctor.views import Placed, rounds, view
 from favonius.train.config import TrainConfig
@@ -97,11 +97,12 @@ class Sums:
 
     def lengths(self) -> Lengths | None:
         unit, limit = self._measure.unit, self._limits.max_length
-        whole = self._whole.distribution()
+        scale = self._whole.with_those_of(self._trained).edges()
+        whole = self._whole.distribution(scale)
         if whole is None:
             return None
         over = sum(count for value, count in self._whole.counts.items() if value > limit)
-        return Lengths(unit, whole, self._trained.distribution(edges(whole)), over if unit == "tokens" else None)
+        return Lengths(unit, whole, self._trained.distribution(scale), over if unit == "tokens" else None)
 
     def turns(self) -> Distribution | None:
         return self._turns.distribution(TURNS)

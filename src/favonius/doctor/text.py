@@ -8,7 +8,7 @@ from favonius.corpus.config import MADE_OF
 from favonius.data.raw import counted
 from favonius.doctor.bars import bars, summary
 from favonius.doctor.diagnosis import Diagnosis, Finding, Found, Gap, Training, Unchecked
-from favonius.doctor.paint import Paint
+from favonius.doctor.paint import Paint, printable
 from favonius.doctor.rows_text import sample
 
 CHARACTERS_ALONE = "Turns as they are written; with --model MODEL, the tokens that it sees."
@@ -52,18 +52,18 @@ def verdict(diagnosis: Diagnosis, paint: Paint) -> str:
 
 def _found(found: Found, paint: Paint) -> Iterator[str]:
     yield paint.head(found.source)
-    yield found.in_words
+    yield printable(found.in_words)
     dropped = sum(found.dropped.values())
     refused = found.read - found.usable - dropped
     parts = [f"{counted(found.read, 'row')} read", f"{found.usable:,} usable as {MADE_OF[found.shape]}"]
     if dropped:
         parts.append(f"{dropped:,} dropped ({_causes(found.dropped)})")
     if refused:
-        parts.append(f"{refused:,} malformed")
+        parts.append(f"{refused:,} malformed, for which the file is refused")
     yield ", ".join(parts)
-    yield from found.losses
+    yield from map(printable, found.losses)
     if found.refusal:
-        yield paint.finding(f"not read to its end: {found.refusal}", "fault")
+        yield paint.finding(f"not read to its end: {printable(found.refusal)}", "fault")
 
 
 def _training(training: Training | None, paint: Paint) -> Iterator[str]:
@@ -130,9 +130,9 @@ def _findings(title: str, findings: Sequence[Finding], diagnosis: Diagnosis, pai
         name = paint.finding(finding.kind, finding.severity)
         yield f"{name}  {counted(finding.count, 'row')} ({_share(finding.share)}): {finding.what}"
         yield f"    {finding.effect}"
-        yield f"    {_places(finding, diagnosis)}"
+        yield f"    {printable(_places(finding, diagnosis))}"
         if finding.sample:
-            yield paint.aside(f"    {_here(finding.sample, diagnosis)}")
+            yield paint.aside(f"    {printable(_here(finding.sample, diagnosis))}")
 
 
 def _here(text: str, diagnosis: Diagnosis) -> str:

@@ -24,7 +24,7 @@ Found = Iterator[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Against:
-    """What rows are compared with besides one another. `held_out`: prompts of another file, by their places."""
+    """What rows are compared with besides one another. `held_out`: `View.asked_key`s of another file."""
 
     held_out: ExactDuplicateIndex | None = None
     benchmarks: EvaluationIndex | None = None
@@ -36,11 +36,8 @@ class Texts:
 
     def __init__(self, against: Against) -> None:
         self._against = against
-        self._rows = ExactDuplicateIndex()
-        self._prompts: dict[Split, ExactDuplicateIndex] = {
-            "train": ExactDuplicateIndex(),
-            "test": ExactDuplicateIndex(),
-        }
+        self._rows, self._prompts = ExactDuplicateIndex(), ExactDuplicateIndex()
+        self._sides: dict[Split, ExactDuplicateIndex] = {"train": ExactDuplicateIndex(), "test": ExactDuplicateIndex()}
         self._near = NearDuplicateIndex() if against.near else None
         self._refusals = RefusalSearch()
 
@@ -52,35 +49,39 @@ class Texts:
     def _found(self, placed: Placed, seen: View) -> Found:
         yield from _empty_turns(placed)
         yield from _scores(placed)
-        yield from self._before(placed, seen)
-        yield from self._elsewhere(placed, seen)
+        leak, again = self._leak(placed, seen), self._again(placed, seen)
+        if leak is not None:
+            yield "leakage", leak
+        elif again is not None:
+            yield again
+        if self._against.benchmarks is not None and (hits := self._against.benchmarks.hits(seen.said)):
+            yield "contamination", f"{hits[0].place} holds of {hits[0].benchmark} {hits[0].item}: {hits[0].matched}"
         yield from self._manners(placed, seen)
 
-    def _before(self, placed: Placed, seen: View) -> Found:
-        """What an earlier row was, too."""
+    def _leak(self, placed: Placed, seen: View) -> str | None:
+        """Where the prompt stands on the other side."""
+        self._sides[seen.split].add(seen.asked_key, placed.place)
+        if self._against.held_out is not None and (found := self._against.held_out.first_like(seen.asked_key)):
+            return f"held out as {found.name}: {seen.asked}"
         other: Split = "train" if seen.split == "test" else "test"
-        if found := self._prompts[other].first_like(seen.asked):
-            yield "leakage", f"the {other} split has it in {found.name}: {seen.asked}"
-        prompt = self._prompts[seen.split].first_like_or_add(seen.asked, placed.place)
-        near = self._near.first_like_or_add(seen.asked, placed.place) if self._near is not None else None
-        if isinstance(placed.row, SeedPrompt):
-            row = None
-        else:
-            row = self._rows.first_like_or_add("\0".join(turn.content for turn in seen.said), placed.place)
-        if row is not None:
-            yield "duplicate_row", f"as {row.name}: {seen.asked}"
-        elif prompt is not None:
-            several = isinstance(placed.row, Pair | LabelledAnswer)
-            yield "prompt_again" if several else "duplicate_prompt", f"as {prompt.name}: {seen.asked}"
-        elif near is not None:
-            yield "near_duplicate_prompt", f"{near.similarity:.0%} as {near.name}: {seen.asked}"
+        if found := self._sides[other].first_like(seen.asked_key):
+            return f"the {other} split has it in {found.name}: {seen.asked}"
+        return None
 
-    def _elsewhere(self, placed: Placed, seen: View) -> Found:
-        held_out, benchmarks = self._against.held_out, self._against.benchmarks
-        if held_out is not None and (found := held_out.first_like(seen.asked)):
-            yield "leakage", f"held out as {found.name}: {seen.asked}"
-        if benchmarks is not None and (hits := benchmarks.hits(seen.said)):
-            yield "contamination", f"{hits[0].place} holds of {hits[0].benchmark} {hits[0].item}: {hits[0].matched}"
+    def _again(self, placed: Placed, seen: View) -> tuple[str, str] | None:
+        """What an earlier row was, too."""
+        whole = "\0".join(turn.content for turn in seen.said)
+        row = None if isinstance(placed.row, SeedPrompt) else self._rows.first_like_or_add(whole, placed.place)
+        prompt = self._prompts.first_like_or_add(seen.asked, placed.place)
+        near = self._near.first_like_or_add(seen.asked, placed.place) if self._near is not None else None
+        if row is not None:
+            return "duplicate_row", f"as {row.name}: {seen.asked}"
+        if prompt is not None:
+            several = isinstance(placed.row, Pair | LabelledAnswer)
+            return "prompt_again" if several else "duplicate_prompt", f"as {prompt.name}: {seen.asked}"
+        if near is not None:
+            return "near_duplicate_prompt", f"{near.similarity:.0%} as {near.name}: {seen.asked}"
+        return None
 
     def _manners(self, placed: Placed, seen: View) -> Found:
         if text := next(filter(loops, seen.taught), None):

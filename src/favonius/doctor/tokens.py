@@ -138,5 +138,5 @@ def _detail(kind: str, placed: Placed, lengths: Sequence[Length]) -> str:
         return f"{placed.row.id}: {placed.row.chosen}"
     if kind in ("empty_answer", "nothing_scored"):
         return placed.shown()
-    tokens = " and ".join(f"{length.whole:,}" for length in lengths)
-    return f"{tokens} tokens: {placed.shown()}"
+    longest = max(length.whole for length in lengths)
+    return f"{longest:,} tokens: {placed.shown()}"

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from favonius.data.convert import Row
-from favonius.data.splits import opening
+from favonius.data.splits import opening, prompt_key
 from favonius.types import Dialogue, Feedback, LabelledAnswer, Message, Messages, Pair, RatedText, SeedPrompt, Split
 
 Answered = Pair | LabelledAnswer | Feedback
@@ -36,6 +36,11 @@ class View:
     said: Messages
     taught: tuple[str, ...]
     asked: str
+
+    @property
+    def asked_key(self) -> str:
+        """The same for prompts that splits hold for one."""
+        return prompt_key(self.asked)
 
 
 def view(row: Row) -> View:

@@ -139,4 +139,3 @@ class Account:
         if self.tariff is None:
             return 0
         return self.tariff.bound(prompt_bytes(request.messages), request.sampling.max_tokens)
-

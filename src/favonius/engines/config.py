@@ -23,8 +23,8 @@ class LlamaCpp(Noun):
     context_tokens: int = Field(default=1024, ge=16)
     """Longest prompt and answer together; memory is set aside for it in every slot."""
     prefix_cache: bool = True
-    """Prompts that begin alike are read once. Without it an answer never depends on what else was asked
-    (docs/decisions/0005), and long shared prompts are read again and again."""
+    """Prompts that begin alike are read once, by the fastest kernels. Without it an answer does not depend on what else
+    is asked (docs/decisions/0005), so that a run that was killed ends with the same rows, at up to half the speed."""
 
     @field_validator("slots")
     @classmethod

@@ -104,16 +104,10 @@ def _server(gguf: Path, config: LlamaCpp, slots: int, threads: int) -> Any:
     parameters.cont_batching = True
     parameters.warmup = False
     parameters.verbosity = -1
-    # Each slot keeps its own cells. What is taken over from earlier prompts was computed in other company and rounds
-    # differently: only without that does a run that was killed end with the same rows (docs/decisions/0005).
     parameters.kv_unified = False
     parameters.cache_ram_mib = PROMPT_CACHE_MIB if config.prefix_cache else 0
-    # Kernels that llama.cpp picks by the number of rows round differently. BF16 keys and values keep flash attention
-    # off the tiled path (many rows) and the split one (a lone request, 512 or more cells); weights that are not
-    # repacked go through one kernel.
-    parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
-    parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_BF16
-    parameters.no_extra_bufts = True
+    if not config.prefix_cache:
+        _make_answers_independent(parameters)
     # The wheel always opens a local web server that lets any web page in: nobody knows this key.
     parameters.api_keys = [secrets.token_hex(32)]
     parameters.ui = parameters.endpoint_slots = False
@@ -123,6 +117,18 @@ def _server(gguf: Path, config: LlamaCpp, slots: int, threads: int) -> Any:
         raise FavoniusError(
             f"{gguf.name}: llama.cpp cannot load it ({error}); its architecture may be too new, or the file damaged"
         ) from error
+
+
+def _make_answers_independent(parameters: Any) -> None:
+    """Have an answer not depend on its neighbours (docs/decisions/0005).
+
+    Kernels that llama.cpp picks by the number of rows round differently. BF16 keys and values keep flash attention off
+    the tiled path (many rows) and the split one (a lone request, 512 or more cells); weights that are not repacked go
+    through one kernel.
+    """
+    parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
+    parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_BF16
+    parameters.no_extra_bufts = True
 
 
 def _fitting_slots(source: ModelSource, context_tokens: int, cores: int) -> int:

@@ -159,7 +159,7 @@ def _talks(config: DialoguesConfig, talks: Sequence[tuple[Manner | None, int, in
         rounds, read = rounds + length, read + sum(history) + length * system
         turns, turns_written = turns + length - 1, turns_written + (length - 1) * turn
         turns_read += sum(history[1:]) + (length - 1) * INSTRUCTION_TOKENS
-    user = config.teacher if config.user is None else config.user.model
+    user = config.user.model or config.teacher
     asks = (Asks(config.teacher, rounds, read, rounds * answer), Asks(user, turns, turns_read, turns_written))
     written = sum(ask.completion_tokens for ask in asks)
     longest = max(opening for _, _, opening in talks)

@@ -128,7 +128,8 @@ def _file_problem(recipe: Recipe, reference: FileRef, folder: Path | None) -> st
         return None
     there = near.parent.iterdir() if near.parent.is_dir() else ()
     beside = sorted(path.name for path in there if path.is_file() or may_be_folder)
-    return f"no such file{' or folder' if may_be_folder else ''} (paths start at {folder}){choice(near.name, beside) if beside else ''}"
+    kind = "file or folder" if may_be_folder else "file"
+    return f"no such {kind} (paths start at {folder}){choice(near.name, beside) if beside else ''}"
 
 
 def _own_problems(recipe: Recipe, config: AnyStage, path: KeyPath) -> Iterator[Problem]:

@@ -38,6 +38,8 @@ def read_books(run: Path) -> Books:
         return Books()
     try:
         with closing(_open_to_read(file)) as database:
+            if not database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+                return Books()  # a run was killed as it made the ledger
             if trouble := _unreadable(database):
                 return Books(trouble=trouble)
             database.execute("BEGIN")  # all sums are of one moment
@@ -60,5 +62,5 @@ def _unreadable(database: sqlite3.Connection) -> str:
     if version > SCHEMA:
         return "a newer Favonius wrote it"
     if version < SCHEMA:
-        return "an older Favonius wrote it; running the recipe again brings it up to date"
+        return "an older Favonius wrote it, and `favonius ledger` brings it up to date"
     return ""

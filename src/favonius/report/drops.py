@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from favonius.report.gather import Step
@@ -52,6 +53,16 @@ def counted(record: Mapping[str, Any], public: Public) -> tuple[Drop, ...]:
 def of_filter(tally: Mapping[str, Any], public: Public) -> tuple[Drop, ...]:
     """What `data.filters.report.Tally.record` wrote."""
     return _made(tally.get("causes") or {}, tally.get("drops") or {}, public)
+
+
+def joined(parts: Sequence[tuple[Drop, ...]]) -> tuple[Drop, ...]:
+    """Drops of several parts as one, the commonest cause first."""
+    found: dict[str, Drop] = {}
+    for drop in chain.from_iterable(parts):
+        known = found.get(drop.cause, Drop(drop.cause, 0, ()))
+        samples = (known.samples + drop.samples)[:SAMPLES]
+        found[drop.cause] = Drop(drop.cause, known.count + drop.count, samples)
+    return tuple(sorted(found.values(), key=lambda drop: (-drop.count, drop.cause)))
 
 
 def _made(counts: Mapping[str, int], samples: Mapping[str, Any], public: Public) -> tuple[Drop, ...]:

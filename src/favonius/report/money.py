@@ -14,6 +14,7 @@ from favonius.report.public import Public
 from favonius.report.wording import short
 
 CAUSES_SHOWN = 12
+FAILED = "attempts at requests that still have no answer"
 NUMBERS = Spend._fields[2:]
 """What can be added up."""
 
@@ -47,14 +48,14 @@ class Purse:
 
 @dataclass(frozen=True)
 class Loss:
-    """Requests that were paid or asked and have no answer, by cause; `cost` is None where nothing is known of it."""
+    """Requests that were paid or asked and have no answer, by cause. None where the ledger does not tell."""
 
     step: str
     model: str
     cause: str
-    requests: int
-    tokens: int = 0
-    cost: int | None = None
+    requests: int | None
+    tokens: int | None = None
+    cost: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,6 @@ class Bill:
     entries: tuple[Entry, ...]
     total: Spend
     priced: bool
-    """Whether there is any money to speak of: a model has a price, or money was spent."""
     purses: tuple[Purse, ...]
     paid: tuple[Loss, ...]
     """Money that no answer stands for."""
@@ -77,19 +77,16 @@ class Bill:
 
 def bill(run: Run, public: Public) -> Bill:
     """What a run's books say, in the order of the recipe's steps, models by their names."""
-    books, name, places = run.books, _names(run), {step.name: place for place, step in enumerate(run.steps)}
+    books, name = run.books, _names(run)
+    places = {step.name: place for place, step in enumerate(run.steps)}
     spends = sorted(books.spend, key=lambda row: (places.get(row.step, len(places)), row.step, name(row.model)))
-    total = summed(spends)
-    paid = [
-        Loss(_step(row.step), name(row.model), row.cause, row.requests, row.tokens, row.cost) for row in books.charges
-    ]
     unanswered = _unanswered(books, name, public)
     return Bill(
         entries=tuple(Entry(_step(row.step), name(row.model), row) for row in spends),
-        total=total,
-        priced=bool(total.total) or has_price(run.recipe),
+        total=summed(spends),
+        priced=is_priced(run),
         purses=tuple(_purses(run.recipe, books)),
-        paid=tuple(sorted(paid, key=lambda loss: (-(loss.cost or 0), loss.step, loss.model, loss.cause))),
+        paid=tuple(sorted(_paid(books, name), key=lambda loss: (-loss.cost, loss.step, loss.model, loss.cause))),
         unanswered=unanswered[:CAUSES_SHOWN],
         more_unanswered=max(0, len(unanswered) - CAUSES_SHOWN),
         trouble=books.trouble,
@@ -107,10 +104,11 @@ def per_thousand(rows: Sequence[Spend], made: int) -> Spend:
     return Spend("", "", *(round(getattr(total, number) * 1000 / made) for number in NUMBERS))
 
 
-def has_price(recipe: Mapping[str, Any]) -> bool:
-    """Whether any of a recipe's models is paid for."""
-    models = (recipe.get("models") or {}).values()
-    return any(isinstance(model, Mapping) and model.get("price") is not None for model in models)
+def is_priced(run: Run) -> bool:
+    """Whether there is any money to speak of: a model has a price, or money was spent."""
+    models = (run.recipe.get("models") or {}).values()
+    priced = any(isinstance(model, Mapping) and model.get("price") is not None for model in models)
+    return priced or summed(run.books.spend).total > 0
 
 
 def _names(run: Run) -> Callable[[str], str]:
@@ -135,6 +133,18 @@ def _purses(recipe: Mapping[str, Any], books: Books) -> Iterator[Purse]:
 
 def _nano(dollars: float) -> int:
     return round(dollars * DOLLAR)
+
+
+def _paid(books: Books, name: Callable[[str], str]) -> Iterator[Loss]:
+    """The charges; and what is lost beside them, which is in the failures' rows."""
+    charged: Counter[tuple[str, str]] = Counter()
+    for row in books.charges:
+        charged[row.step, row.model] += row.cost
+        if row.cost:
+            yield Loss(_step(row.step), name(row.model), row.cause, row.requests, row.tokens, row.cost)
+    for spent in books.spend:
+        if (rest := spent.lost - charged[spent.step, spent.model]) > 0:
+            yield Loss(_step(spent.step), name(spent.model), FAILED, None, None, rest)
 
 
 def _unanswered(books: Books, name: Callable[[str], str], public: Public) -> tuple[Loss, ...]:

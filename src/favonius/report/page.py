@@ -11,27 +11,38 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from favonius import __version__
+from favonius.engines.ledger_books import in_dollars
 from favonius.files import write_text
 from favonius.report import tables, wording
+from favonius.report.data_in import data_in
+from favonius.report.drops import drops
 from favonius.report.gather import Run, Step, read_run, seeds
+from favonius.report.made import SPEAKERS, conversations, openings
+from favonius.report.money import bill
 from favonius.report.plots import Chart, charts
 from favonius.report.public import Public, printable
 from favonius.report.story import tell
 
 EXAMPLES = 6
-SAMPLES = 4
-"""Dropped rows shown per cause."""
-COUNTED = frozenset({"kept", "dropped", "samples", "sources", "tokens", "seconds"})
+ROUNDS_SHOWN = 2
+"""Of a sample conversation; the others are folded."""
+COUNTED = frozenset({"kept", "dropped", "samples", "tokens", "seconds"})
+SHOWN_ELSEWHERE = frozenset({"train", "data", "openings", "dialogues"})
+"""Stages whose numbers have a section of their own."""
+SECTIONS = {
+    "results": "Results",
+    "training": "Training",
+    "answers": "Answers",
+    "conversations": "Conversations",
+    "openings": "Openings",
+    "data-in": "Data in",
+    "rows": "Rows",
+    "time": "Time and tokens",
+    "cost": "Cost",
+    "reproducibility": "Reproducibility",
+}
+"""Id → what the page's list of contents calls it."""
 TRAINING_FACTS = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer")
-
-
-@dataclass(frozen=True)
-class Drop:
-    """Rows that a step left out for one cause, some of them shown."""
-
-    cause: str
-    count: int
-    samples: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -63,20 +74,41 @@ def render(run: Run, title: str) -> str:
             story=tell(run),
             run=run,
             public=public,
-            trainings=[_training(step, f"c{number}", public) for number, step in enumerate(run.of_stage("train"))],
-            drops={step.name: _drops(step, public) for step in run.steps},
-            extras={step.name: _extras(step, public) for step in run.steps if step.stage != "train"},
+            **_chapters(run, public),
+            drops={step.name: drops(step, public) for step in run.steps},
+            extras={step.name: _extras(step, public) for step in run.steps if step.stage not in SHOWN_ELSEWHERE},
             versions=tables.versions(run),
             seeds=seeds(run.steps),
             paces=tables.paces(run),
             recipe=yaml.safe_dump(public(run.recipe), sort_keys=False, allow_unicode=True, width=100),
             seconds=sum(step.seconds or 0.0 for step in run.steps),
             tokens=sum(step.tokens or 0 for step in run.steps),
-            examples=EXAMPLES,
             favonius=__version__,
         )
     )
     return printable(html)
+
+
+def _chapters(run: Run, public: Public) -> dict[str, Any]:
+    """What stands in sections of its own, and `sections`: id → title of those that the page has, in its order."""
+    trainings = [_training(step, f"c{number}", public) for number, step in enumerate(run.of_stage("train"))]
+    talks = [step for step in run.of_stage("dialogues") if step.state != "left out"]
+    made = [conversations(run, step, f"d{number}", public) for number, step in enumerate(talks)]
+    opened = [openings(step, public) for step in run.of_stage("openings") if step.state != "left out"]
+    sieved = [data_in(step, public) for step in run.steps if step.stage == "data" or step.stats.get("filters")]
+    cost = bill(run, public)
+    found = {"conversations": made, "openings": opened, "data_in": sieved, "bill": cost, "trainings": trainings}
+    makes_data = bool(made or opened or sieved)
+    present = {
+        "results": bool(run.of_stage("evaluate")) or not makes_data,
+        "training": bool(trainings) or not makes_data,
+        "answers": bool(run.of_stage("evaluate")),
+        "conversations": bool(made),
+        "openings": bool(opened),
+        "data-in": bool(sieved),
+        "cost": bool(cost),
+    }
+    return {**found, "sections": {name: title for name, title in SECTIONS.items() if present.get(name, True)}}
 
 
 def _environment() -> Environment:
@@ -93,10 +125,14 @@ def _environment() -> Environment:
         duration=wording.duration,
         fold=wording.fold,
         words=wording.words,
+        share=wording.share,
+        dollars=in_dollars,
         metric_rows=tables.metric_rows,
         win_rows=tables.win_rows,
     )
-    environment.globals.update(rule=tables.RULE, short=wording.short)
+    environment.globals.update(
+        rule=tables.RULE, short=wording.short, examples=EXAMPLES, speakers=SPEAKERS, rounds_shown=ROUNDS_SHOWN
+    )
     return environment
 
 
@@ -114,12 +150,3 @@ def _extras(step: Step, public: Public) -> tuple[tuple[str, str], ...]:
     """What a stage counted beyond what every stage counts."""
     found = ((name, value) for name, value in public(step.stats).items() if name not in COUNTED)
     return tuple((wording.words(name), wording.fact(name, value)) for name, value in found)
-
-
-def _drops(step: Step, public: Public) -> tuple[Drop, ...]:
-    samples = step.stats.get("samples") or {}
-    return tuple(
-        Drop(cause, count, tuple(wording.fact("", public(sample)) for sample in samples.get(cause, ())[:SAMPLES]))
-        for cause, count in (step.stats.get("dropped") or {}).items()
-        if count
-    )

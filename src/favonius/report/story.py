@@ -1,15 +1,18 @@
-"""Who became what, taught by whom: the page's first sentence, from the recipe alone."""
+"""Who became what, taught by whom, from the recipe alone; and a sentence for each step that made or took in data."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from favonius.engines.ledger_books import Spend, in_dollars
 from favonius.report.gather import Run, Step
-from favonius.report.wording import decimal
+from favonius.report.made import DialoguesStats
+from favonius.report.money import is_priced, summed
+from favonius.report.wording import count, decimal
 
 
 @dataclass(frozen=True)
@@ -17,20 +20,26 @@ class Story:
     chain: tuple[str, ...]
     """What the models are called, base first: `base`, `dSFT`, `dDPO`."""
     sentence: str
+    """Empty where nothing is trained and `doings` tell what was done."""
+    doings: tuple[str, ...]
+    """What each finished step that made or took in data did, and what asking cost."""
     teacher: str
     """Empty where no step has a teacher."""
 
 
 def tell(run: Run) -> Story:
     base, trainings = lineage(run)
+    doings = tuple(_doings(run))
     names = _labels(run)
     teacher = _named(run, [step.config.get("teacher") for step in run.of_stage("dialogues")])
     judge = _named(run, [_mapping(step.config.get("judge")).get("model") for step in run.of_stage("ratings")])
     if base is None:
-        return Story((), "This recipe trains nothing.", teacher)
-    doings = [_doing(step, names.get(step.name, step.name), teacher, judge) for step in trainings]
-    sentence = f"The base model {_described(run, base)}, trained {', then '.join(doings)}."
-    return Story((names.get(base, base), *(names.get(step.name, step.name) for step in trainings)), sentence, teacher)
+        return Story((), "" if doings else "This recipe trains nothing.", doings, teacher)
+    done = [_doing(step, names.get(step.name, step.name), teacher, judge) for step in trainings]
+    sentence = f"The base model {_described(run, base)}, trained {', then '.join(done)}."
+    return Story(
+        (names.get(base, base), *(names.get(step.name, step.name) for step in trainings)), sentence, doings, teacher
+    )
 
 
 def lineage(run: Run) -> tuple[str | None, list[Step]]:
@@ -42,6 +51,55 @@ def lineage(run: Run) -> tuple[str | None, list[Step]]:
     while (parent := run.step(str(path[0].config.get("model")))) is not None and parent not in path:
         path.insert(0, parent)
     return str(path[0].config.get("model")), path
+
+
+def _doings(run: Run) -> Iterator[str]:
+    tellers = {"data": _taken_in, "openings": _opened, "dialogues": _talked}
+    for step in run.steps:
+        if step.stage in tellers and step.state == "done" and "kept" in step.stats:
+            yield tellers[step.stage](run, step)
+    total = summed(run.books.spend)
+    if total.requests or total.total:
+        yield _paid(total, is_priced(run))
+
+
+def _taken_in(run: Run, step: Step) -> str:
+    stats = step.stats
+    sources = _several(len(stats.get("sources") or ()), "source")
+    apart = {"held out": stats.get("held out"), "repeated": stats.get("repeated")}
+    told = "".join(f", {count(number)} {what}" for what, number in apart.items() if number)
+    made = f"{count(stats['kept'])} {stats.get('made') or 'rows'}"
+    return f"From {count(stats.get('read'))} rows of {sources} came {made}{told}."
+
+
+def _opened(run: Run, step: Step) -> str:
+    sectors = list(step.stats.get("sectors") or ())
+    named = f" in {_several(len(sectors), 'sector')} ({', '.join(sectors)})" if sectors else ""
+    teacher = _named(run, [step.config.get("teacher")])
+    made = f"{count(step.stats['kept'])} of {count(step.stats.get('wanted'))} openings wanted"
+    return f"The teacher {teacher} wrote {made}{named}."
+
+
+def _talked(run: Run, step: Step) -> str:
+    stats = DialoguesStats.model_validate(step.stats)
+    teacher = _named(run, [step.config.get("teacher")])
+    user = _mapping(step.config.get("user")).get("model")
+    other = f"a user whom {_named(run, [user])} played" if user else "a user whom it played itself"
+    mean = f", {decimal(stats.mean_rounds, 2)} rounds long on average" if stats.mean_rounds is not None else ""
+    begun = f" of {count(stats.seeds)} begun" if stats.seeds else ""
+    return f"The teacher {teacher} talked with {other}: {count(stats.kept)} conversations{begun} were kept{mean}."
+
+
+def _paid(total: Spend, priced: bool) -> str:
+    """Of the whole run."""
+    lost = f", {in_dollars(total.lost)} of it for no usable answer" if total.lost else ""
+    money = f" for {in_dollars(total.total)}{lost}" if priced else ""
+    failed = f"; {count(total.failures)} have no answer" if total.failures else ""
+    return f"{_several(total.requests, 'request')} brought {count(total.completion_tokens)} tokens{money}{failed}."
+
+
+def _several(number: int, noun: str) -> str:
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def _labels(run: Run) -> dict[str, str]:
@@ -73,11 +131,13 @@ def _described(run: Run, name: str) -> str:
 
 
 def brief(source: str) -> str:
-    """A model's source in a few words: package and version, hub id, or the name of its file or folder."""
+    """A model's source in a few words: package and version, hub id, file or folder name, or what servers call it."""
     wheel = re.match(r"pypi://(?P<package>[^=\[]+?)(?:-?part)?(?:\[[^]]*\])?==(?P<version>[^/#]+)", source)
     if wheel:
         return f"{wheel['package']} {wheel['version']}"
     path = PureWindowsPath(source)
+    if source.startswith("api://"):
+        return source.removeprefix("api://")
     local = path.is_absolute() or PurePosixPath(source).is_absolute() or source.startswith((".", "~", "…"))
     return path.name if local else source
 

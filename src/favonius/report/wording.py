@@ -50,6 +50,11 @@ def measure(number: float | None, unit: str) -> str:
     return minus(f"{number * (100 if unit == '%' else 1):,.{DECIMALS[unit]}f}")
 
 
+def share(fraction: float | None) -> str:
+    """0.463 → `46.3 %`."""
+    return NONE if fraction is None else f"{measure(fraction, '%')} %"
+
+
 def interval(estimate: Estimate, unit: str) -> str:
     """`48.2–71.9`, or nothing where there is no interval."""
     if estimate.low is None or estimate.high is None:
@@ -77,7 +82,7 @@ def fact(name: str, value: Any) -> str:
     if isinstance(value, int):
         return count(value)
     if isinstance(value, float):
-        return f"{measure(value, '%')} %" if name.endswith("share") else decimal(value)
+        return share(value) if name.endswith("share") else decimal(value)
     if isinstance(value, Mapping):
         return " · ".join(f"{words(str(key))} {fact(name, item)}" for key, item in value.items()) or NONE
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

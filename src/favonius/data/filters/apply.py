@@ -15,7 +15,7 @@ from favonius.data.filters.outcome import Filter, Outcome
 from favonius.data.filters.report import FilterReport, Tally
 from favonius.data.parallel import Work, chunked, map_chunks
 from favonius.errors import UserError
-from favonius.types import Dialogue, Feedback, LabelledAnswer, Message, Messages, Pair, Role, SeedPrompt
+from favonius.types import Dialogue, Feedback, LabelledAnswer, Message, Messages, Pair, SeedPrompt
 
 __all__ = ["Filter", "FilterReport", "NamedFilter", "filtered", "filtered_by_many", "open_filter", "open_filters"]
 
@@ -35,10 +35,9 @@ def filtered(rows: Iterable[Row], filters: Sequence[NamedFilter], report: Filter
     """
     tallies = [(one, report.tally(one.name)) for one in filters]
     for row in rows:
-        before = messages_of(row)
-        after = _through(row.id, before, tallies, may_change=isinstance(row, Dialogue))
-        if after is not None:
-            yield row if after is before else _changed(row, after)
+        left = _left(row, tallies)
+        if left is not None:
+            yield left
 
 
 def filtered_by_many(
@@ -46,7 +45,8 @@ def filtered_by_many(
 ) -> Iterator[Row]:
     """What `filtered` gives, in the same order and with the same counts, by `processes` at work at the same time.
 
-    Filters that remember (those for duplicates) and all behind them work in this process.
+    Filters that remember (those for duplicates) and all behind them work in this process. Starting the others takes a
+    second or two each, so it can only pay for many megabytes of text.
     """
     named = list(zip(names_of(configs), configs, strict=True))
     ahead = [] if processes == 1 else list(takewhile(lambda one: is_stateless(one[1]), named))
@@ -57,64 +57,61 @@ def filtered_by_many(
     yield from filtered(passed, behind, report)
 
 
-Packed = tuple[str, bool, tuple[tuple[Role, str], ...]]
-"""Of a row: id, whether it is a dialogue, roles and contents. Pydantic's own pickles are ten times slower."""
-Fate = tuple[tuple[Role, str], ...] | bool
-"""True: as it was; False: dropped; else what it became."""
+Fate = AnyRow | bool
+"""True: the row as it was, which need not come back; False: dropped; else what it became."""
 
 
 def _by_many(
     rows: Iterable[Row],
-    open_work: Callable[[], Work[list[Packed], tuple[FilterReport, list[Fate]]]],
+    open_work: Callable[[], Work[Sequence[AnyRow], tuple[FilterReport, list[Fate]]]],
     report: FilterReport,
     processes: int,
 ) -> Iterator[Row]:
     waiting: deque[list[Row]] = deque()
 
-    def sent() -> Iterator[list[Packed]]:
+    def sent() -> Iterator[list[Row]]:
         for chunk in chunked(rows, _characters, CHUNK_CHARACTERS):
             waiting.append(chunk)
-            yield [_packed(row) for row in chunk]
+            yield chunk
 
     for counts, fates in map_chunks(open_work, sent(), processes):
         report.merge(counts)
         for row, fate in zip(waiting.popleft(), fates, strict=True):
             if fate is True:
                 yield row
-            elif fate:
-                yield _changed(row, _unpacked(fate))
+            elif isinstance(fate, type(row)):
+                yield fate
 
 
 def _open_work(
     configs: Sequence[tuple[str, AnyFilter]], files: Mapping[str, Path]
-) -> Work[list[Packed], tuple[FilterReport, list[Fate]]]:
+) -> Work[Sequence[AnyRow], tuple[FilterReport, list[Fate]]]:
     """Runs in a worker."""
     filters = [NamedFilter(name, open_filter(config, files)) for name, config in configs]
 
-    def work(chunk: list[Packed]) -> tuple[FilterReport, list[Fate]]:
+    def work(chunk: Sequence[AnyRow]) -> tuple[FilterReport, list[Fate]]:
         report = FilterReport()
         tallies = [(one, report.tally(one.name)) for one in filters]
-        return report, [_fate(packed, tallies) for packed in chunk]
+        return report, [_fate(row, tallies) for row in chunk]
 
     return work
 
 
-def _fate(packed: Packed, tallies: Sequence[tuple[NamedFilter, Tally]]) -> Fate:
-    name, may_change, turns = packed
-    before = _unpacked(turns)
-    after = _through(name, before, tallies, may_change)
-    if after is None or after is before:
-        return after is before
-    return tuple((message.role, message.content) for message in after)
+def _fate(row: AnyRow, tallies: Sequence[tuple[NamedFilter, Tally]]) -> Fate:
+    left = _left(row, tallies)
+    return left is not None if left is None or left is row else left
 
 
-def _packed(row: AnyRow) -> Packed:
-    turns = tuple((message.role, message.content) for message in messages_of(row))
-    return row.id, isinstance(row, Dialogue), turns
-
-
-def _unpacked(turns: Iterable[tuple[Role, str]]) -> Messages:
-    return tuple(Message.model_construct(role=role, content=content) for role, content in turns)
+def _left(row: Row, tallies: Sequence[tuple[NamedFilter, Tally]]) -> Row | None:
+    """The row that filters leave: the same object where none changed it."""
+    before = messages_of(row)
+    after = _through(row.id, before, tallies, may_change=isinstance(row, Dialogue))
+    if after is before:
+        return row
+    if after is None:
+        return None
+    assert isinstance(row, Dialogue)  # `_through` lets nothing else change
+    return row.model_copy(update={"messages": after})
 
 
 def _characters(row: AnyRow) -> int:
@@ -147,11 +144,6 @@ def _if_whole(outcome: Outcome, before: Messages) -> Outcome:
 
 def _empty_turns(messages: Messages) -> int:
     return sum(not message.content.strip() for message in messages)
-
-
-def _changed(row: Row, messages: Messages) -> Row:
-    assert isinstance(row, Dialogue)
-    return row.model_copy(update={"messages": messages})
 
 
 def messages_of(row: AnyRow) -> Messages:

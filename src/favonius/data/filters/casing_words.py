@@ -12,18 +12,18 @@ ENGLISH = _words("""
     hello help here how i i'm if in into is it it's its just let's like make me more most my need no not of on one
     only or our out please she should so some such sure than thank thanks that that's the their them then there
     these they this those to try up use used using want was we were what when where which while who why will with
-    would yes you your you're
+    would yes you you're your
 """)
 """Makes up about half of English prose; a line with few of them is another language, code or a list."""
 
 ABBREVIATIONS = _words("""
-    abbr adj adv al approx apt assn assoc auth ave avg bldg blvd bros ca capt cf ch col comdr corp cont cpl ctr def
-    dept diam dist div dr eg eq eqs esp est esq etc ex excl exp ext fig figs freq ft fwd gal gen gov govt hon hr hrs
-    ibid ie illus inc incl inst int intl jeopardy jr lb lbs lt ltd maj max mfg mgr min mins misc mr mrs ms msec mt
-    mtg natl neg nr obj op opp orig oz para pct pg pl pos pp prep prev prob prof pron pt qt qty ref refs reg rep
-    resp rev rd sci sec secs sen seq sgt sing sq sr st subj supp syn tbs tbsp tbsps tel temp transl tsp tsps univ
-    usu var viz vol vols vs wk wks yahoo yd yr yrs jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed
-    thu thur thurs fri
+    abbr adj adv al approx apr apt assn assoc aug auth ave avg bldg blvd bros ca capt cf ch co col comdr cont corp
+    cpl ctr dec def dept diam dist div dr eg eq eqs esp esq est etc ex excl exp ext feb fig figs freq fri ft fwd gal
+    gen gov govt hon hr hrs ibid ie illus inc incl inst int intl jan jeopardy jr jul jun lb lbs lt ltd maj mar max
+    mfg mgr min mins misc mon mr mrs ms msec mt mtg natl neg nov nr obj oct op opp orig oz para pct pg pl pos pp
+    prep prev prob prof pron pt qt qty rd ref refs reg rep resp rev sci sec secs sen sep sept seq sgt sing sq sr st
+    subj supp syn tbs tbsp tbsps tel temp thu thur thurs transl tsp tsps tue tues univ usu var viz vol vols vs wed
+    wk wks yahoo yd yr yrs
 """)
 """A stop behind one of these is its own, or may be."""
 
@@ -31,19 +31,19 @@ UNITS = _words("cm g h in kg km l m mg min ml mm no s")
 """Behind a number these are abbreviations, elsewhere words or letters like any other."""
 
 LOWER_CASE_NAMES = _words("""
-    adidas aka apt awk bash cargo cat cd chmod chown cmake conda cos cp csh curl cv docker etc ffmpeg gcc gdb gh git
-    glibc gnu go gradle grep gzip http https ie eg jq jquery js kubectl ksh latex libc ln log ls lululemon make
-    matplotlib mkdir mv mypy mysql nginx node npm npx numpy nvm pandas perl php pip pnpm poetry ps psql pytest
-    python react redis rm rsync ruby rust scipy scp sed sh sin ssh sudo svn systemctl tan tar tmux uv vi vim vs
-    webpack wget www yarn zsh
+    adidas aka al apt awk bash bin cargo cat cd chmod chown cmake conda cos cp csh curl cv de del der docker eg el
+    etc ffmpeg gcc gdb gh git glibc gnu go gradle grep gzip http https ie jq jquery js ksh kubectl la latex le libc
+    ln log lol ls lululemon make matplotlib mkdir mv mypy mysql nginx node npm npx numpy nvm pandas perl php pip
+    pnpm poetry ps psql pytest python react redis rm rsync ruby rust scipy scp sed sh sin ssh sudo svn systemctl tan
+    tar tmux uv van vi vim von vs webpack wget www yarn zsh
 """)
-"""Commands, functions and brands that stay small at the beginning of a sentence."""
+"""Commands, functions, brands and parts of names that stay small at the beginning of a sentence."""
 
 CONTINUES = _words("and are as at by for from has in is of on or that to was were which who with")
-"""Goes on with the sentence after a name that ends in `!` or `?`: Yahoo! is, Who's There? was."""
+"""Goes on with the sentence after a name that ends in a stop: Yahoo! is, No. of, Acme Ltd. was."""
 
 OPENERS = _words("""
-    create describe do does did explain generate hello here's hey hi how i i'd i'll i'm i've let's no ok okay please
+    create describe did do does explain generate hello here's hey hi how i i'd i'll i'm i've let's no ok okay please
     provide rewrite sorry suggest summarize sure thank thanks there's translate what what's who why write yes
 """)
 """Begin a request or an answer; the middle of a sentence, where a text goes on with an earlier one, rarely."""
@@ -53,9 +53,9 @@ ADDRESSED = _words("am are he i is it me my she that they this us was we will yo
 """An ASKING word opens a text where one of these is next: can you, give me, here are."""
 
 BEFORE_PRONOUN = _words("""
-    although am and as because before but can could did do had have how if may might must once or shall should since
-    so than that then think though unless until was what when whenever where whether which while who why will would
-    yes no after whatever everything something anything
+    after although am and anything as because before but can could did do everything had have how if may might must
+    no once or shall should since so something than that then think though unless until was what whatever when
+    whenever where whether which while who why will would yes
 """)
 AFTER_PRONOUN = _words("""
     agree already also always am appreciate asked believe bought came can can't cannot could couldn't currently

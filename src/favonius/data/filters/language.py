@@ -16,11 +16,15 @@ from favonius.types import Messages
 
 SAMPLE_CHARACTERS = 200
 """Read of each turn and of each role; more makes it slower and no better."""
-ENGLISH_WORDS = 8
-ENGLISH_SHARE = 0.3
-"""A sample with so many words, of which this share are among the commonest English ones, need not be asked about."""
+ENGLISH_HITS = 2
+ENGLISH_SHARE = 0.1
+"""A text need not be asked about if so many different words are English and nothing else, this share of all."""
 UNDECIDED = "undecided"
 
+_SHARED = (
+    "a all am an any as at be been by each for get give had has have i in is it me not of on one only or out so such to"
+)
+_ENGLISH_ALONE = ENGLISH - frozenset([*_SHARED.split(), "us", "use", "was", "were", "will"])
 _NOT_PROSE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\S+@\S+|[\d_#*|<>{}=\\/\n]+", re.DOTALL)
 
 
@@ -41,17 +45,22 @@ class Languages:
     def __call__(self, messages: Messages) -> Outcome:
         undecided = False
         for role in self._config.roles:
-            code = self.code_of(_sample(messages, role))
+            code = self._spoken_by(role, messages)
             if code == UNDECIDED:
                 undecided = True
             elif code not in self._config.keep:
                 return Outcome(None, f"{role}: {code}")
         return Outcome(messages, UNDECIDED if undecided else None)
 
+    def _spoken_by(self, role: Speaker, messages: Messages) -> str:
+        if self._keeps_english:  # the model is slow, and this settles most English texts
+            first = next((message.content for message in messages if message.role == role), "")
+            if "`" not in first[:SAMPLE_CHARACTERS] and _reads_as_english(first[:SAMPLE_CHARACTERS]):
+                return "en"
+        return self.code_of(_sample(messages, role))
+
     def code_of(self, text: str) -> str:
         """ISO 639 code of the language of a text, or UNDECIDED."""
-        if self._keeps_english and _reads_as_english(text):
-            return "en"
         if sum(map(str.isalpha, text)) < self._config.min_characters:
             return UNDECIDED
         (found,) = self._detector.detect(text, model="lite", k=1)
@@ -76,4 +85,5 @@ def _prose(text: str) -> str:
 
 def _reads_as_english(text: str) -> bool:
     words = text.lower().split()
-    return len(words) >= ENGLISH_WORDS and sum(word in ENGLISH for word in words) >= ENGLISH_SHARE * len(words)
+    hits = len(_ENGLISH_ALONE.intersection(words))
+    return hits >= ENGLISH_HITS and hits >= ENGLISH_SHARE * len(words)

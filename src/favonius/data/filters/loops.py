@@ -67,6 +67,8 @@ def _marks_made_plain(text: str) -> str:
     """No marks and spaces beyond ASCII; what the measures say of the text stays the same."""
     for mark in _TYPOGRAPHY:
         text = text.replace(mark, "-")
+    for stop in "。！？；":
+        text = text.replace(stop, "\n")
     return text if text.isascii() else _WIDE_SPACE.sub(" ", _WIDE_GAP.sub("-", text))
 
 

@@ -113,5 +113,8 @@ def _is_only(polite: re.Pattern[str], text: str) -> bool:
     if len(text) > MOST_CHARACTERS:
         return False
     small = text.lower().replace("’", "'")
-    sentences = [sentence.strip(" ,") for sentence in _SENTENCE_END.split(small)]
-    return any(sentences) and all(polite.fullmatch(sentence) for sentence in sentences if sentence)
+    first, *others = (sentence.strip(" ,") for sentence in _SENTENCE_END.split(small, 1))
+    if first and not polite.fullmatch(first):  # most turns end here
+        return False
+    others = [sentence.strip(" ,") for rest in others for sentence in _SENTENCE_END.split(rest)]
+    return any((first, *others)) and all(polite.fullmatch(sentence) for sentence in others if sentence)

@@ -162,10 +162,10 @@ class RefusalSearch:
 
     def find(self, text: str) -> tuple[RefusalFamily, str] | None:
         """The first family that the text falls under, and the words that say so; None for most texts."""
-        if not (_FIRST_PERSON.search(text) or " i " in text or "my " in text):
+        if not (_FIRST_PERSON.search(text) or " i " in text or "my " in text or "My " in text):
             return None
-        small = " " + text.lower().replace("’", "'")
-        flat = small.replace("\n", " ")
+        small = text.lower().replace("’", "'")
+        flat = " " + small.replace("\n", " ")  # patterns that begin with a space match at the beginning, too
         negated = _NEGATION.search(flat) is not None
         for family, rule in self._rules:
             if rule.negated and not negated:
@@ -173,7 +173,7 @@ class RefusalSearch:
             part = flat[:OPENING_CHARACTERS] if rule.opening else flat
             if any(anchor in part for anchor in rule.anchors):
                 for match in rule.pattern.finditer(part):
-                    if _is_own_voice(small, match.start() + 1):
+                    if _is_own_voice(small, match.start()):
                         return family, match[0].strip()
         return None
 

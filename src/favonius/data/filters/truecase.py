@@ -32,6 +32,8 @@ ENGLISH_SHARE = 0.25
 """Of a line's words that must be in ENGLISH; prose has about a half."""
 SENTENCE_WORDS = 3
 """A line of fewer words is a label, not a sentence."""
+SHORT_NAME = 4
+"""A capitalised word of so many letters before a full stop may be short for something."""
 WORD_CHARACTERS = 80
 """As much is read before a place to see whether a sentence ends there."""
 QUOTE_CHARACTERS = 1000
@@ -48,13 +50,13 @@ _PROTECTED = re.compile(
 _AFTER_STOP = re.compile(r"[.!?][ \t]+(?=[a-z])")
 _LINE_START = re.compile(r"\n(?:[ \t]*(?P<marker>[-*+•–]|\(?\d{1,3}[.)])[ \t]+)?(?=[a-z])")
 _ITEM = re.compile(r"\n[ \t]*(?:[-*+•–]|\(?\d{1,3}[.)])[ \t]+\W*([A-Za-z])")
-_PRONOUN = re.compile(r"i(?<![^ \n(]i)(?:(?=['’](?:m|ll|ve|d)\b)|(?=(?P<lone> |[.,?!]?(?:\s|$))))")
+_PRONOUN = re.compile(r"i(?<![^ \n(]i)(?:(?=['’](?:m|ll|ve|d)\b)|(?=(?P<lone> |[.,?!](?:\s|$))))")
 _LONE_I = re.compile(r" i(?=[\s.,?!'’]|$)")
 _VARIABLE_I = re.compile(
     r"[\[_^{+*/=<>] ?i\b|\bi ?[\])_^{}+*/=<>≤≥∈]|\bi ?[-:] ?\d|\bi, ?[jkn]\b|\bj\b|\bi-?th\b"
     r"|\b(?:for|index|integer|variable) i\b"
 )
-_ORDINARY_WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)?(?![\w'’`/\\@#$%^&*+=<>(\[{|~-]|[.,:;!?]\w|[?!]| +[-–=:] )")
+_ORDINARY_WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)?(?![\w'’`/\\@#$%^&*+=<>(\[{|~-]|[.,:;!?]\w|[?!:]| +[-–=:(])")
 _LAST_WORDS = re.compile(r"(?P<number>\d\s)?(?<!\S)(?P<word>[^\s]*[^\s.!?])(?:\.|[!?]+)\s*\Z")
 _JOINTS = {ord(character): None for character in "-'’"}
 _COUNTS = re.compile(r"(?:[a-z]|[ivx]+)[.):]")
@@ -156,7 +158,8 @@ class _Reading:
         yield from (match.end() for match in _LINE_START.finditer(self.text) if self._is_line_start(match))
         yield from (match.start() for match in _PRONOUN.finditer(self.text) if self._is_pronoun(match))
         if names and self.text.islower():
-            yield from (match.start() for match in _WHOLE_WORD.finditer(self.text) if match[0] in names)
+            words = (match for match in _WHOLE_WORD.finditer(self.text) if match[0] in names)
+            yield from (match.start() for match in words if self._is_english(match.start()))
 
     def _is_protected(self, index: int) -> bool:
         before = bisect_right(self._spans, (index, len(self.text))) - 1
@@ -181,8 +184,9 @@ class _Reading:
         if word is None or not self._is_ordinary(index):
             return False
         goes_on = _WORD.match(self.text, index)
-        if match[0][0] != "." and word[0].isupper() and goes_on is not None and goes_on[0] in CONTINUES:
-            return False  # Yahoo! is
+        may_be_name = word[0].isupper() and (match[0][0] != "." or len(word) <= SHORT_NAME)  # Yahoo! is, No. of
+        if may_be_name and goes_on is not None and goes_on[0] in CONTINUES:
+            return False
         return self._is_english(index)
 
     def _is_line_start(self, match: re.Match[str]) -> bool:
@@ -207,6 +211,8 @@ class _Reading:
             return True
         before = self.text[max(0, match.start() - 20) : match.start()].split()[-1:]
         after = _WORD.match(self.text, match.end() + 1) if match["lone"].isspace() else None
+        if after and after[0] == "is":  # the imaginary unit
+            return False
         fits = (before and before[0].lower() in BEFORE_PRONOUN) or (after and after[0] in AFTER_PRONOUN)
         return bool(fits) and not self._has_variable_i
 

@@ -102,6 +102,14 @@ class Desk:
         text = f"{prompt[-1].content}\nWrite in {self.config.language}."
         return (*prompt[:-1], Message(role="user", content=text))
 
+    def is_new(self, text: str) -> bool:
+        """Whether no opening said this before; from now on one does."""
+        form = normal(text)
+        if form in self.taken:
+            return False
+        self.taken.add(form)
+        return True
+
     def fault(self, said: str, most_words: int) -> str | None:
         """What is wrong with an opening that the teacher wrote. Whether it asks for something is seen in English."""
         found = fault(said, most_words)
@@ -154,10 +162,8 @@ class Pool:
 
     def _repeats(self, text: str) -> str | None:
         """Which earlier text this one repeats; from now on it is one of them."""
-        form = normal(text)
-        if form in self.desk.taken:
+        if not self.desk.is_new(text):
             return "said before"
-        self.desk.taken.add(form)
         is_like = self._alike is not None and self._alike.first_like_or_add(text, "") is not None
         return "like one said before" if is_like else None
 

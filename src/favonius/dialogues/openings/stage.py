@@ -14,6 +14,7 @@ from favonius.dialogues.openings.config import AnySector, Evolve, Given, Grow, M
 from favonius.dialogues.openings.desk import Desk
 from favonius.dialogues.openings.plan import most_asks
 from favonius.dialogues.openings.sources import listed, prompts_of, sizes
+from favonius.dialogues.textfiles import read_lines
 from favonius.engines.interview import interview
 from favonius.errors import FavoniusError
 from favonius.files import write_json
@@ -50,7 +51,7 @@ def run(config: OpeningsConfig, inputs: Inputs, out: Path, context: Context) -> 
 def _written(sector: AnySector, passages: int, desk: Desk, inputs: Inputs) -> list[SeedPrompt]:
     match sector:
         case World():
-            entities = listed(sector.entities, "", inputs.file) if sector.entities is not None else ()
+            entities = () if sector.entities is None else read_lines(inputs.file(sector.entities))
             return world.write(sector, listed(sector.topics, "topics", inputs.file), entities, desk)
         case Writing():
             text_types = listed(sector.text_types, "text_types", inputs.file)

@@ -19,7 +19,13 @@ INSTRUCTIONS = (
 INSTRUCTIONS_SHOWN = (
     "1. Write {a_text} about the first storm of the autumn.\n"
     "2. Write {a_text} that explains how farmers read the clouds.\n"
-    "3. Draft a short and funny {text} in which it rains for a whole month."
+    "3. Draft a short and funny {text} in which it rains for a whole month.",
+    "1. Create {a_text} for children who are afraid of thunder.\n"
+    "2. Compose {a_text} on the quiet after snow has fallen.\n"
+    "3. Write {a_text} that warns people in the hills of the coming frost.",
+    "1. I need {a_text} about a summer without rain.\n"
+    "2. Draft {a_text} in which a sailor and a weather forecaster disagree.\n"
+    "3. Write {a_text} that thanks those who cleared the streets of snow.",
 )
 REFINE = (
     "A writing assistant got this request: {instruction}\n"
@@ -28,9 +34,23 @@ REFINE = (
     "Write only the new request. Do not write the text that it asks for."
 )
 REFINE_SHOWN = (
-    "Write {a_text} of about 300 words that explains how farmers read the clouds, for readers who live in a city. "
-    "Keep the tone light, name two kinds of clouds, and close with a piece of advice."
+    (
+        "Write {a_text} that explains how farmers read the clouds.",
+        "Write {a_text} of about 300 words that explains how farmers read the clouds, for readers who live in a city. "
+        "Keep the tone light, name two kinds of clouds, and close with a piece of advice.",
+    ),
+    (
+        "Compose {a_text} on the quiet after snow has fallen.",
+        "Compose {a_text} on the quiet after snow has fallen in a village, as someone sees it who comes home late. It "
+        "should be calm, have no more than twelve lines or sentences, and never use the word white.",
+    ),
+    (
+        "Draft {a_text} in which a sailor and a weather forecaster disagree.",
+        "Draft {a_text} in which an old sailor and a young weather forecaster disagree about tomorrow, for readers "
+        "who know the sea. Let both be partly right, stay serious, and fill about a page.",
+    ),
 )
+"""Several, drawn for each request, or all that is written would follow one pattern."""
 MOST_WORDS = 120
 LEAST_GAIN = 1.2
 """A refined instruction is so many times as long at least, ..."""
@@ -60,7 +80,8 @@ def _combination(place: int, types: Sequence[str], themes: Sequence[str]) -> tup
 
 def _add_instructions(combinations: Sequence[tuple[str, str]], desk: Desk, pool: Pool) -> None:
     prompts = [INSTRUCTIONS.format(count=WRITING_ITEMS, text_type=kind, topic=topic) for kind, topic in combinations]
-    shown = [desk.shown(prompt, _example(kind)) for prompt, (kind, _) in zip(prompts, combinations, strict=True)]
+    examples = [_example(kind, desk.chance(f"{kind} {topic}", "example")) for kind, topic in combinations]
+    shown = [desk.shown(prompt, example) for prompt, example in zip(prompts, examples, strict=True)]
     lists = desk.lists(shown, "instructions")
     for (kind, topic), found in zip(combinations, lists, strict=True):
         for instruction in found[:WRITING_ITEMS]:
@@ -70,10 +91,10 @@ def _add_instructions(combinations: Sequence[tuple[str, str]], desk: Desk, pool:
 def _refined(sector: Writing, chosen: Sequence[SeedPrompt], desk: Desk) -> list[SeedPrompt]:
     """An instruction whose refinement cannot be used stays as it was."""
     plain = [opening for opening in chosen if desk.chance(opening.prompt, "refined") < sector.refined_share]
-    prompts = [
-        desk.shown(REFINE.format(instruction=opening.prompt), _refined_example(str(opening.kind))) for opening in plain
-    ]
-    texts = desk.texts(prompts, "refined instructions")
+    examples = [_refined_example(str(opening.kind), desk.chance(opening.prompt, "example")) for opening in plain]
+    prompts = [REFINE.format(instruction=opening.prompt) for opening in plain]
+    shown = [desk.shown(prompt, example) for prompt, example in zip(prompts, examples, strict=True)]
+    texts = desk.texts(shown, "refined instructions")
     replies = {opening.id: text for opening, text in zip(plain, texts, strict=True)}
     found = []
     for opening in chosen:
@@ -81,7 +102,7 @@ def _refined(sector: Writing, chosen: Sequence[SeedPrompt], desk: Desk) -> list[
         if text is not None and _is_refined(text, opening.prompt, desk):
             opening = desk.opening(text, manner="writing", topic=opening.topic, kind=opening.kind)
         found.append(opening)
-    return list({opening.id: opening for opening in found}.values())
+    return found
 
 
 def _is_refined(text: str, instruction: str, desk: Desk) -> bool:
@@ -91,20 +112,22 @@ def _is_refined(text: str, instruction: str, desk: Desk) -> bool:
         cause = "no more exact than before"
     if cause is None and len(shared) < LEAST_SHARED * len(set(words(instruction))):
         cause = "about something else"
+    if cause is None and not desk.is_new(text):
+        cause = "said before"
     if cause is not None:
         desk.drops.add(f"refined instruction: {cause} (kept as it was)", text)
     return cause is None
 
 
-def _example(text_type: str) -> tuple[str, str]:
+def _example(text_type: str, chance: float) -> tuple[str, str]:
     """A good reply about another topic. It is of the same text type: small models take over that of an example."""
-    asked = INSTRUCTIONS.format(count=3, text_type=text_type, topic="weather")
-    return asked, INSTRUCTIONS_SHOWN.format(**_named(text_type))
+    reply = INSTRUCTIONS_SHOWN[int(chance * len(INSTRUCTIONS_SHOWN))]
+    return INSTRUCTIONS.format(count=3, text_type=text_type, topic="weather"), reply.format(**_named(text_type))
 
 
-def _refined_example(text_type: str) -> tuple[str, str]:
-    instruction = INSTRUCTIONS_SHOWN.format(**_named(text_type)).splitlines()[1].removeprefix("2. ")
-    return REFINE.format(instruction=instruction), REFINE_SHOWN.format(**_named(text_type))
+def _refined_example(text_type: str, chance: float) -> tuple[str, str]:
+    plain, refined = (text.format(**_named(text_type)) for text in REFINE_SHOWN[int(chance * len(REFINE_SHOWN))])
+    return REFINE.format(instruction=plain), refined
 
 
 def _named(text_type: str) -> dict[str, str]:

@@ -7,20 +7,21 @@ does, so that whenever the process dies the next run finds every batch again, an
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import Sequence
 from itertools import islice
 
-import aiohttp
-
 from favonius.engines.account import Account, SpentError
 from favonius.engines.asked import Traffic
 from favonius.engines.config import OpenAI
 from favonius.engines.ledger import Batch
-from favonius.engines.openai.batch_api import DAY_SECONDS, BatchApi, BatchView, GoneError, ProviderError, RefusedError
+from favonius.engines.openai.batch_api import DAY_SECONDS, BatchView, GoneError, ProviderError, RefusedError
+from favonius.engines.openai.batch_endpoints import BatchEndpoints
 from favonius.engines.openai.batch_lines import request_line, url
-from favonius.engines.openai.batch_results import DELETED, ENDED, MISSING, Outcome, Parked, judge, outcomes, store
+from favonius.engines.openai.batch_results import DELETED, ENDED, MISSING, Outcome, judge, outcomes, store
+from favonius.engines.openai.batch_waiting import Waiting
 from favonius.engines.openai.live import answering
 from favonius.errors import FavoniusError
 from favonius.progress import Progress, clock
@@ -52,22 +53,17 @@ class BatchEngine:
         self, config: OpenAI, model: ServedModel, account: Account, progress: Progress, traffic: Traffic
     ) -> None:
         self.config, self.served_as, self.account = config, model.served_as, account
-        self.ledger, self.progress, self.traffic = account.ledger, progress, traffic
+        self.ledger, self.progress = account.ledger, progress
         self.model = answering(config, model)
         self.slots = SLOTS
-        self._parked: dict[str, Parked] = {}
-        self._queue: dict[str, Request] = {}
-        """Parked requests that are in no batch."""
+        self._waiting = Waiting(traffic, config.batch_requests)
+        self._endpoints = BatchEndpoints(config)
         self._batches: dict[str, Batch] = {}
         self._keys: dict[str, dict[str, None]] = {}
         """Of each batch, its requests when it was opened or found again."""
-        self._arrivals = self._seen = 0
         self._held_back = False
         """Nothing can be submitted before a batch has ended."""
-        self._next_look = self._told = 0.0
-        self._apis: dict[str, BatchApi] = {}
-        self._home: BatchApi | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._next_look = self._told = -math.inf
         self._work: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._take_over()
@@ -83,17 +79,15 @@ class BatchEngine:
         """
         if self._failure is not None:
             raise self._failure
-        key, loop = request.key(), asyncio.get_running_loop()
-        parked = self._parked[key] = Parked(request, loop.create_future())
-        self.traffic.parked += 1
+        key, reply = request.key(), self._waiting.park(request)
         if not any(key in keys for keys in self._keys.values()):
-            self._enqueue(request)
+            self._waiting.enqueue([key])
         if self._work is None:
-            self._work = loop.create_task(self._run())
+            self._work = asyncio.create_task(self._run())
         try:
-            return await parked.reply
+            return await reply
         finally:
-            self._leave(key)
+            self._waiting.leave(key)
 
     async def aclose(self) -> None:
         if self._work is not None:
@@ -102,8 +96,7 @@ class BatchEngine:
         if self._batches:
             names = ", ".join(batch.id or "one being submitted" for batch in self._batches.values())
             self.progress.say(f"  batches go on at the provider: {names}; run the same command again to collect them")
-        if self._session is not None:
-            await self._session.close()
+        await self._endpoints.aclose()
 
     def _take_over(self) -> None:
         """Batches that an earlier run of this step left under way."""
@@ -120,7 +113,7 @@ class BatchEngine:
         """Submit and collect until the engine is closed; whoever waits hears of what ends it before."""
         try:
             while True:
-                if self._gathered():
+                if self._waiting.gathered() and not self._held_back:
                     await self._submit()
                 if time.monotonic() >= self._next_look:
                     for batch in list(self._batches.values()):
@@ -131,50 +124,25 @@ class BatchEngine:
                 await asyncio.sleep(min(TICK_SECONDS, self.config.poll_seconds))
         except Exception as error:
             self._failure = error
-            for key in list(self._parked):
-                self._leave(key, error)
-
-    def _gathered(self) -> bool:
-        """Whether requests wait that nothing will be added to, or as many as a batch takes."""
-        quiet, self._seen = self._seen == self._arrivals, self._arrivals
-        if not self._queue or self._held_back:
-            return False
-        return (quiet and self.traffic.still) or len(self._queue) >= self.config.batch_requests
-
-    def _enqueue(self, request: Request) -> None:
-        self._queue[request.key()] = request
-        self._arrivals += 1
-
-    def _leave(self, key: str, outcome: Completion | Exception | None = None) -> None:
-        """Nobody waits for a request any more: it has its outcome, or was given up."""
-        self._queue.pop(key, None)
-        if (parked := self._parked.pop(key, None)) is None:
-            return
-        self.traffic.parked -= 1
-        if parked.reply.done():
-            return
-        if isinstance(outcome, Completion):
-            parked.reply.set_result(outcome)
-        elif outcome is not None:
-            parked.reply.set_exception(outcome)
+            self._waiting.end(error)
 
     async def _submit(self) -> None:
         """One batch of what waits, as far as a file has room and the purse has money."""
-        home = await self._home_api()
+        home = await self._endpoints.home()
         lines = self._lines()
         token = uuid.uuid4().hex
         try:
-            requests = self.account.open_batch(token, home.name, [self._queue[key] for key in lines])
+            requests = self.account.open_batch(token, home.name, [self._waiting.queue[key] for key in lines])
         except SpentError as error:
             for key in lines:
-                self._leave(key, error)
+                self._waiting.leave(key, error)
             return
         if not requests:
             self._held_back = True
             return
         keys = dict.fromkeys(request.key() for request in requests)
         for key in keys:
-            del self._queue[key]
+            del self._waiting.queue[key]
         batch = Batch(token, "", home.name, self.model, self.ledger.step, "submitting", time.time())
         self._batches[token], self._keys[token] = batch, keys
         try:
@@ -193,7 +161,7 @@ class BatchEngine:
         """An input file's lines by request, from the first that waits."""
         lines: dict[str, bytes] = {}
         size = 0
-        for key, request in self._queue.items():
+        for key, request in self._waiting.queue.items():
             line = request_line(self.config, self.served_as, request)
             size += len(line)
             if len(lines) == self.config.batch_requests or (lines and size > MOST_BYTES):
@@ -203,20 +171,18 @@ class BatchEngine:
 
     async def _look(self, batch: Batch) -> None:
         """How far a batch is; collect it once it is over."""
-        api = self._api(batch.endpoint)
+        api = self._endpoints.at(batch.endpoint)
         try:
             view = await (api.look(batch.id) if batch.id else api.find(batch.token, batch.created))
         except GoneError as error:
             if time.time() < batch.created + KEPT_DAYS * DAY_SECONDS:
                 asked = f"{len(self._keys[batch.token]):,} requests were asked in it"
                 raise ProviderError(f"{error}; {asked}: use the key of the account that it belongs to") from error
-            await self._settle(
-                [(request, DELETED) for request in self.ledger.batch_requests(batch.token).values()], batch
-            )
-            self.ledger.close_batch(batch.token)
-            self._forget(batch)
+            await self._close(batch, self.ledger.batch_requests(batch.token), DELETED)
             return
         if view is None:
+            count = len(self._keys[batch.token])
+            self.progress.say(f"  a batch of {count:,} requests had not reached {api.name}; they are submitted anew")
             self._withdraw(batch)
             return
         batch = self._note(batch, view)
@@ -232,7 +198,7 @@ class BatchEngine:
         requests = self.ledger.batch_requests(batch.token)
         for file in files:
             try:
-                results = await self._api(batch.endpoint).download(file)
+                results = await self._endpoints.at(batch.endpoint).download(file)
             except GoneError as error:
                 self.progress.say(f"  {error}")
                 rest = DELETED
@@ -241,6 +207,10 @@ class BatchEngine:
                 found = outcomes(results, requests)
                 while some := list(islice(found, AT_ONCE)):
                     await self._settle(some, batch)
+        await self._close(batch, requests, rest)
+
+    async def _close(self, batch: Batch, requests: dict[str, Request], rest: Outcome) -> None:
+        """A batch is over; `requests`, of which its files did not tell, have all met `rest`."""
         await self._settle([(request, rest) for request in requests.values()], batch)
         self.ledger.close_batch(batch.token)
         self._forget(batch)
@@ -248,11 +218,11 @@ class BatchEngine:
     async def _settle(self, found: Sequence[tuple[Request, Outcome]], batch: Batch) -> None:
         """Store what became of requests, and tell those who wait for them."""
         attempts = self.config.attempts
-        verdicts = [judge(request, outcome, self._parked.get(request.key()), attempts) for request, outcome in found]
+        verdicts = [judge(request, outcome, self._waiting.get(request.key()), attempts) for request, outcome in found]
         await store(verdicts, self.account, batch.created)
         for verdict in verdicts:
             if (outcome := verdict.answer or verdict.error) is not None:
-                self._leave(verdict.request.key(), outcome)
+                self._waiting.leave(verdict.request.key(), outcome)
 
     def _refused(self, batch: Batch, view: BatchView) -> None:
         """A batch did not pass the provider's validation. FavoniusError unless it only came too early."""
@@ -280,9 +250,7 @@ class BatchEngine:
         """A batch is over; those of its requests that are still waited for go into another."""
         del self._batches[batch.token]
         self._held_back = False
-        for key in self._keys.pop(batch.token):
-            if key in self._parked:
-                self._enqueue(self._parked[key].request)
+        self._waiting.enqueue(self._keys.pop(batch.token))
 
     def _note(self, batch: Batch, view: BatchView) -> Batch:
         """Keep durably what the provider calls a batch and how far it is, and tell it."""
@@ -300,28 +268,3 @@ class BatchEngine:
         else:
             self.progress.now(text)
         return batch
-
-    async def _home_api(self) -> BatchApi:
-        """Of the first endpoint that takes batches, and the key. ProviderError where none does."""
-        refusals = []
-        for endpoint in self.config.endpoints:
-            if self._home is None:
-                api = self._api(endpoint.base_url)
-                try:
-                    await api.probe()
-                    self._home = api
-                except ProviderError as error:
-                    refusals.append(str(error))
-        if self._home is None:
-            raise ProviderError("; ".join(refusals) + "; mend that or set `mode: live`: nothing answered is lost")
-        return self._home
-
-    def _api(self, name: str) -> BatchApi:
-        """FavoniusError where the recipe no longer names the endpoint."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession()
-            for endpoint in reversed(self.config.endpoints):
-                self._apis[endpoint.base_url] = BatchApi(self.config, endpoint, self._session)
-        if name not in self._apis:
-            raise FavoniusError(f"a batch waits at {name}; name it among the engine's `endpoints` to collect it")
-        return self._apis[name]

@@ -181,6 +181,8 @@ class BatchApi:
             # Clocks differ, but not by a day.
             if not answer.get("has_more") or all(view.created < created - DAY_SECONDS for view in listed):
                 return None
+            if after.get("after") == listed[-1].id:  # a server that knows no pages
+                return None
             after = {"after": listed[-1].id}
 
     async def _download(self, file: str) -> IO[bytes]:

@@ -11,6 +11,7 @@ from typing import IO
 from favonius.engines.account import Account
 from favonius.engines.ledger import Answer
 from favonius.engines.openai.batch_lines import outcome_of, read_line
+from favonius.engines.openai.batch_waiting import Parked
 from favonius.engines.openai.calls import Unanswered, cut_off, is_cut
 from favonius.engines.policy.retry import GaveUp
 from favonius.engines.policy.trouble import Trouble
@@ -22,26 +23,6 @@ DELETED = Unanswered(
 )
 MISSING = Unanswered(Trouble("malformed", "is not among the batch's results", paid=True))
 ENDED = Unanswered(Trouble("timeout", "was not answered before the batch ended"))
-
-
-@dataclass(slots=True)
-class Parked:
-    """A request that somebody waits for, with what it has met so far."""
-
-    request: Request
-    reply: asyncio.Future[Completion]
-    troubles: tuple[Trouble, ...] = ()
-    cut: Completion | None = None
-    """An answer that the server cut off; taken where no better one comes."""
-
-    def meet(self, trouble: Trouble, attempts: int) -> GaveUp | None:
-        """None where another batch may fare better, and `attempts` of them have not yet failed."""
-        self.troubles += (trouble,)
-        if trouble.kind != "rejected" and len(self.troubles) < attempts:
-            return None
-        error = GaveUp(self.troubles)
-        error.lasting = trouble.kind == "rejected" and not trouble.closes
-        return error
 
 
 @dataclass(frozen=True, slots=True)
