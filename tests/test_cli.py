@@ -28,7 +28,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def with_seeds(recipe: Path, seeds: int = 40) -> Path:
-    rows = [json.dumps({"id": f"seed-{number}", "prompt": "Why?"}) for number in range(seeds)]
+    rows = [json.dumps({"id": f"seed-{number}", "prompt": f"Why {number}?"}) for number in range(seeds)]
     (recipe.parent / "seeds.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return recipe
 

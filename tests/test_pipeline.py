@@ -386,4 +386,4 @@ def test_a_second_run_on_the_folder_is_refused(tmp_path: Path) -> None:
         first.communicate()
     assert second.returncode == 2
     assert errors.startswith("error: ")
-    assert "another run is at work in this folder; wait for it or choose another with --out" in errors
+    assert "another run is at work in this folder; wait for it, or give a run another with --out" in errors

@@ -39,6 +39,9 @@ GRAM_SHARE = 0.4
 GRAM_TEXT_WORDS = 40
 """Texts with fewer words (numbers not counted) are not judged by their runs of words."""
 
+# n copies of p characters agree with themselves p characters earlier, on the least of max(3 p, 40 - p) characters.
+_TAIL_AGAIN = TAIL_CHARACTERS * (TAIL_REPEATS - 1) // TAIL_REPEATS
+_TAIL_REACH = TAIL_WINDOW // TAIL_REPEATS + _TAIL_AGAIN
 # A model that half knows its template also writes <|assistant>, and <|student|> in a marker's place.
 _PIPED = re.compile(r"<\|\w+\|?>")
 _SPEAKERS = ("User", "Assistant", "Human", "USER", "ASSISTANT", "HUMAN")
@@ -66,10 +69,11 @@ def flaws(text: str, finished: bool, markers: Sequence[str] = MARKERS) -> tuple[
 
 def leaks(text: str, markers: Sequence[str] = MARKERS) -> bool:
     """Whether the text goes on into markup or turns that are not the answer's."""
+    # A single character is found many times faster than a word, and rarely there.
     return (
-        _PIPED.search(text) is not None
-        or (any(speaker in text for speaker in _SPEAKERS) and _TURN_LABEL.search(text) is not None)
-        or any(marker in text and _holds(text, marker) for marker in markers)
+        ("|" in text and _PIPED.search(text) is not None)
+        or (":" in text and any(speaker in text for speaker in _SPEAKERS) and _TURN_LABEL.search(text) is not None)
+        or any(marker[:1] in text and marker in text and _holds(text, marker) for marker in markers)
     )
 
 
@@ -119,30 +123,19 @@ def _has_letter(text: str) -> bool:
 def tail_loops(text: str) -> bool:
     """Whether the text ends in copies of one piece; the last copy may be cut off at either end.
 
-    Read backwards the text begins with them; the Z function gives, for each length of piece, how far they go.
+    Its last characters must then come again one piece earlier, so only such places are tried.
     """
-    backwards = text.rstrip()[: -TAIL_WINDOW - 1 : -1]
-    for length, matched in enumerate(_z_function(backwards)):
-        if not length:
-            continue
-        whole = length + matched
-        if whole >= max(TAIL_REPEATS * length, TAIL_CHARACTERS) and _has_letter(backwards[:length]):
+    tail = text.rstrip()[-TAIL_WINDOW:]
+    if len(tail) < TAIL_CHARACTERS:
+        return False
+    at = len(tail) - _TAIL_AGAIN
+    last = tail[at:]
+    while (at := tail.rfind(last, max(0, len(tail) - _TAIL_REACH), at + _TAIL_AGAIN - 1)) >= 0:
+        length = len(tail) - _TAIL_AGAIN - at
+        whole = max(TAIL_REPEATS * length, TAIL_CHARACTERS)
+        if whole <= len(tail) and tail[-whole:-length] == tail[length - whole :] and _has_letter(tail[-length:]):
             return True
     return False
-
-
-def _z_function(text: str) -> list[int]:
-    """At each index, how many characters from there on equal the beginning of `text` (Gusfield 1997, §1.4)."""
-    lengths = [0] * len(text)
-    left = right = 0
-    for index in range(1, len(text)):
-        length = min(right - index, lengths[index - left]) if index < right else 0
-        while index + length < len(text) and text[length] == text[index + length]:
-            length += 1
-        if index + length > right:
-            left, right = index, index + length
-        lengths[index] = length
-    return lengths
 
 
 def gram_loops(text: str) -> bool:

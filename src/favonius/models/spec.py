@@ -8,7 +8,10 @@ from pathlib import Path
 
 from favonius.errors import UserError
 
-FORMS = "a pypi:// source, api://name, a hub id (owner/name or owner/name@revision), a folder of safetensors or a .gguf file"
+FORMS = (
+    "a pypi:// source, api://name, a hub id (owner/name or owner/name@revision), a folder of safetensors "
+    "or a .gguf file"
+)
 MOST_PARTS = 1000
 
 _PACKAGE = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 
 from favonius.data.filters.casing_words import (
@@ -38,6 +38,7 @@ WORD_CHARACTERS = 80
 """As much is read before a place to see whether a sentence ends there."""
 QUOTE_CHARACTERS = 1000
 """A quotation longer than this is taken for a forgotten quotation mark."""
+FEW_WORDS = 20
 
 # Every alternative begins with a plain character, for which the search runs at the speed of C.
 _PROTECTED = re.compile(
@@ -52,6 +53,7 @@ _LINE_START = re.compile(r"\n(?:[ \t]*(?P<marker>[-*+•–]|\(?\d{1,3}[.)])[ \t
 _ITEM = re.compile(r"\n[ \t]*(?:[-*+•–]|\(?\d{1,3}[.)])[ \t]+\W*([A-Za-z])")
 _PRONOUN = re.compile(r"i(?<![^ \n(]i)(?:(?=['’](?:m|ll|ve|d)\b)|(?=(?P<lone> |[.,?!](?:\s|$))))")
 _LONE_I = re.compile(r" i(?=[\s.,?!'’]|$)")
+_BRACKETED_I = re.compile(r"\(i(?=[\s.,?!'’]|$)")
 _VARIABLE_I = re.compile(
     r"[\[_^{+*/=<>] ?i\b|\bi ?[\])_^{}+*/=<>≤≥∈]|\bi ?[-:] ?\d|\bi, ?[jkn]\b|\bj\b|\bi-?th\b"
     r"|\b(?:for|index|integer|variable) i\b"
@@ -73,9 +75,15 @@ def truecase(messages: Messages, roles: Collection[Role] = ("user", "assistant")
     In a turn without any capital, names are restored that the other turns write with one inside a sentence and nowhere
     without. Applying it twice changes nothing more.
     """
-    changed = messages
-    while (again := _once(changed, roles)) is not changed:
-        changed = again
+    changed, places = messages, list(range(len(messages)))
+    while places:
+        before, changed = changed, _once(changed, roles, places)
+        # What had no fault has none now, but for names: they come from the other turns.
+        places = [
+            place
+            for place, (old, new) in enumerate(zip(before, changed, strict=True))
+            if changed is not before and (new is not old or new.content.islower())
+        ]
     return messages if changed is messages or any(map(_talks_of_case, messages)) else changed
 
 
@@ -86,16 +94,16 @@ def truecased(text: str) -> str:
     return text
 
 
-def _once(messages: Messages, roles: Collection[Role]) -> Messages:
-    mended = list(messages)
-    for index, message in enumerate(messages):
+def _once(messages: Messages, roles: Collection[Role], places: Iterable[int]) -> Messages:
+    mended = {}
+    for place in places:
+        message = messages[place]
         text = message.content
         if message.role in roles and _may_need_mending(text):
             changed = _mended(text, _names(messages, text) if text.islower() else frozenset())
             if changed != text:
-                mended[index] = Message(role=message.role, content=changed)
-    changes = any(new is not old for new, old in zip(mended, messages, strict=True))
-    return tuple(mended) if changes else messages
+                mended[place] = Message(role=message.role, content=changed)
+    return tuple(mended.get(place, message) for place, message in enumerate(messages)) if mended else messages
 
 
 def _talks_of_case(message: Message) -> bool:
@@ -110,7 +118,7 @@ def _may_need_mending(text: str) -> bool:
         or _AFTER_STOP.search(text) is not None
         or _LINE_START.search(text) is not None
         or _LONE_I.search(text) is not None
-        or "(i" in text
+        or _BRACKETED_I.search(text) is not None
     )
 
 
@@ -124,8 +132,12 @@ def _mended(text: str, names: frozenset[str]) -> str:
 
 def _names(messages: Messages, text: str) -> frozenset[str]:
     """The words of `text` that turns with capitals write with one inside a sentence and never without."""
-    words = frozenset(_WHOLE_WORD.findall(text)) - ENGLISH
     cased = [message.content for message in messages if not message.content.islower()]
+    words = frozenset(_WHOLE_WORD.findall(text)) - ENGLISH
+    if len(words) <= FEW_WORDS:  # to look for each of them is faster than to look at every capital
+        words = frozenset(word for word in words if any(f" {word.capitalize()}" in other for other in cased))
+    if not words:
+        return words
     found = {
         match[0].lower()
         for other in cased

@@ -27,9 +27,7 @@ class Parked:
         self.troubles += (trouble,)
         if trouble.kind != "rejected" and len(self.troubles) < attempts:
             return None
-        error = GaveUp(self.troubles)
-        error.lasting = trouble.kind == "rejected" and not trouble.closes
-        return error
+        return GaveUp(self.troubles)
 
 
 class Waiting:
