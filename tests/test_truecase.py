@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from favonius.data.filters import truecase as rules
 from favonius.data.filters.truecase import truecase, truecased
-from favonius.types import Message, Messages
+from favonius.types import Message, Messages, Role
 
 
 def dialogue(*texts: str) -> Messages:
@@ -103,6 +104,8 @@ def test_a_dialogue_without_faults_is_the_same_object() -> None:
 
 WORDS = ("hello", "How", "i", "i'm", "the", "you", "is", "e.g", "Dr", "paris", "Paris", "x", "`code`", '"', "'",
          "iPhone", "3", "it", "and", "ß", "ſ", "ǆ", "что", "$", "http://a.b", "can", "think")  # fmt: skip
+NAMES = ("paris", "rome", "anna", "will", "wild", "it", "rom")
+ROLES: tuple[Role, ...] = ("user", "assistant")
 MARKS = (" ", " ", " ", ". ", "? ", "! ", "\n", "\n- ", "\n2. ", ", ", "... ", "\t", "  ", ".", "```")
 jumbles = st.lists(st.sampled_from(WORDS) | st.sampled_from(MARKS), max_size=40).map("".join)
 texts = jumbles | st.text(max_size=80)
@@ -123,3 +126,36 @@ def test_once_is_enough(turns: list[str]) -> None:
     after = truecase(dialogue(*turns))
     assert truecase(after) == after
     assert truecased(truecased(turns[0])) == truecased(turns[0])
+
+
+@settings(max_examples=300, deadline=None)
+@given(turns=st.lists(texts | texts.map(str.lower), min_size=2, max_size=4))
+def test_turns_that_are_not_looked_at_again_need_it_not(turns: list[str]) -> None:
+    everywhere, changed = range(len(turns)), dialogue(*turns)
+    while (again := rules._once(changed, ROLES, everywhere)) is not changed:
+        changed = again
+    asks = any(map(rules._talks_of_case, changed))
+    assert truecase(dialogue(*turns)) == (dialogue(*turns) if asks else changed)
+
+
+@settings(max_examples=300, deadline=None)
+@given(turns=st.lists(texts, min_size=1, max_size=3), words=st.lists(st.sampled_from(NAMES), max_size=12))
+def test_names_are_the_same_for_few_words_and_many(turns: list[str], words: list[str]) -> None:
+    small = " ".join(words)
+    others = dialogue(*turns, "We saw Paris and Rome, and Anna said that will is will.", small.title() + ".")
+    with pytest.MonkeyPatch.context() as patch:
+        few = rules._names(others, small)
+        patch.setattr(rules, "FEW_WORDS", -1)
+        assert rules._names(others, small) == few
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=texts, end=st.integers(0, 200))
+def test_the_last_word_is_found_wherever_the_search_begins(text: str, end: int) -> None:
+    part = text[max(0, end - rules.WORD_CHARACTERS) : end]
+    found = rules._LAST_WORDS.search(part)
+    assert found is not None or rules._sentence_end(text, end) is None
+    before = part.rstrip()
+    start = max(0, len(before) - sum(map(len, before.rsplit(None, 1)[-1:])) - 2)
+    near = rules._LAST_WORDS.search(before, start)
+    assert (near and near.groupdict()) == (found and found.groupdict())

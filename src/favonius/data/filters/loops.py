@@ -1,4 +1,4 @@
-"""`data.checks.loops` for millions of texts: most are cleared by two questions that are answered at the speed of C.
+"""`data.checks.loops` for millions of texts: most are cleared by questions that are answered at the speed of C.
 
 Each is a necessary condition of one of the measures there (tests/test_filters.py tries to find a text for which it is
 not); only where it holds the measure itself is asked.
@@ -23,8 +23,8 @@ from favonius.data.checks import (
     unit_loops,
 )
 
-SHORT_TEXT_WORDS = 200
-"""In texts of fewer words so many of them are different that pairs need not be looked at."""
+SHORT_TEXT_WORDS = 350
+"""In most texts of fewer words enough of them are different, and pairs need not be looked at."""
 
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _WIDE_GAP = re.compile(r"[^\w\s.!?;:\x00-\x7f]")
@@ -107,8 +107,9 @@ def _grams_may_loop(words: list[bytes]) -> bool:
     if len(words) < GRAM_TEXT_WORDS:
         return False
     enough = GRAM_SHARE * (len(words) - GRAM_WORDS + 1) + GRAM_WORDS
-    most = words[: len(words) * 5 // 8]  # is enough for most texts, and in short ones so are words alone
-    if (len(words) < SHORT_TEXT_WORDS and len(set(most)) >= enough) or _pairs(most) >= enough:
+    if len(words) < SHORT_TEXT_WORDS and len(set(words)) >= enough:
+        return False
+    if _pairs(words[: len(words) // 2]) >= enough:  # half of most texts is enough
         return False
     return _pairs(words) < enough
 

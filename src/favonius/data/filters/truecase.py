@@ -39,6 +39,7 @@ WORD_CHARACTERS = 80
 QUOTE_CHARACTERS = 1000
 """A quotation longer than this is taken for a forgotten quotation mark."""
 FEW_WORDS = 20
+"""In a turn without capitals so many words are looked for in the other turns one by one."""
 
 # Every alternative begins with a plain character, for which the search runs at the speed of C.
 _PROTECTED = re.compile(
@@ -134,7 +135,7 @@ def _names(messages: Messages, text: str) -> frozenset[str]:
     """The words of `text` that turns with capitals write with one inside a sentence and never without."""
     cased = [message.content for message in messages if not message.content.islower()]
     words = frozenset(_WHOLE_WORD.findall(text)) - ENGLISH
-    if len(words) <= FEW_WORDS:  # to look for each of them is faster than to look at every capital
+    if len(words) <= FEW_WORDS:  # faster than to look at every capital
         words = frozenset(word for word in words if any(f" {word.capitalize()}" in other for other in cased))
     if not words:
         return words
@@ -144,7 +145,11 @@ def _names(messages: Messages, text: str) -> frozenset[str]:
         for match in _NAME.finditer(other)
         if match[0].lower() in words and _is_in_sentence(other, match.start())
     }
-    return frozenset(name for name in found if not any(re.search(rf"\b{name}\b", other) for other in cased))
+    return frozenset(name for name in found if not any(_holds_word(other, name) for other in cased))
+
+
+def _holds_word(text: str, word: str) -> bool:
+    return word in text and re.search(rf"\b{word}\b", text) is not None
 
 
 def _is_in_sentence(text: str, index: int) -> bool:
@@ -262,7 +267,10 @@ def _sentence_end(text: str, end: int) -> str | None:
 
     A stop ends none after e.g., Dr., J., 12., 5 in. and Node.js., after a bracket or quotation mark, or as an ellipsis.
     """
-    found = _LAST_WORDS.search(text[max(0, end - WORD_CHARACTERS) : end])
+    before = text[max(0, end - WORD_CHARACTERS) : end].rstrip()
+    last = before.rsplit(None, 1)[-1:]
+    # From the last word on, and from a number before it: elsewhere nothing can match.
+    found = _LAST_WORDS.search(before, max(0, len(before) - sum(map(len, last)) - 2))
     if found is None:
         return None
     word = found["word"].lstrip("(*_`\"'“‘[").rstrip("*`")
