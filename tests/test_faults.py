@@ -161,12 +161,18 @@ def test_a_fleet_goes_on_without_the_server_that_dies(tmp_path: Path) -> None:
     assert journal.servers[lasting.name] >= 340 and journal.servers[dying.name] >= 60
 
 
-def test_a_fleet_that_is_dead_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_fleet_that_is_dead_ends_the_run_and_another_goes_on_with_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
     with serving(Fates(die_after=50)) as server:
         recipe = write_recipe(tmp_path, [server], 100.0, 120, patience_seconds=2, attempts=3)
-        said = finish(recipe, tmp_path / "run", expected=1)
+        said = finish(recipe, run, expected=1)
     assert "no server can be used" in said and "nothing answered is lost" in said
-    assert len(stored(tmp_path / "run")) == 50
+    known = stored(run)
+    assert 0 < len(known) <= 50  # what was on its way to us when the server died is gone
+    with serving(Fates()) as server:
+        finish(write_recipe(tmp_path, [server], 100.0, 120), run)
+        assert sum(server.journal.answered.values()) == 120 - len(known)
+    assert len(stored(run)) == 120 and known.items() <= stored(run).items()
 
 
 @pytest.mark.parametrize("mode", [{"stream": True}, {"api": "completions"}])

@@ -69,12 +69,12 @@ class Server:
 
     async def die(self) -> None:
         """Close the listener and every connection, with whatever is under way on it."""
-        if self._site is not None:
-            site, self._site = self._site, None
-            await site.stop()
+        site, self._site = self._site, None
         for connection in self._runner.server.connections if self._runner.server else ():
             if connection.transport is not None:
                 connection.transport.abort()
+        if site is not None:
+            await site.stop()
         if self.fates.dead_seconds is not None:
             self._revival = self.loop.call_later(self.fates.dead_seconds, lambda: asyncio.ensure_future(self.revive()))
 
@@ -131,6 +131,7 @@ class Server:
         if self._left == 0:
             self._left = None
             await self.die()
+        if not self.alive:
             return await _send(request, Reply(200, (), breaks="before"))
         if self._left is not None:
             self._left -= 1
