@@ -45,7 +45,7 @@ def test_compiled_layers_train_alike_and_resume_to_the_bit(tmp_path: Path, monke
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", save_and_die)
         with pytest.raises(Died):
-            train(tmp_path / "halved", base, rows, dpo(compile="on"))
+            train(tmp_path / "halved", base, rows, dpo(compile="on", checkpoint_every=1))
     torch._dynamo.reset()
     halved = train(tmp_path / "halved", base, rows, dpo(compile="on"))
     assert [line["loss"] for line in halved.lines] == [line["loss"] for line in whole.lines]
