@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from favonius.engines import interview as module
-from favonius.engines.account import Account
+from favonius.engines.account import Account, SpentError, Till
 from favonius.engines.asked import Failure
 from favonius.engines.conduct import conduct
 from favonius.engines.config import Transformers
 from favonius.engines.interview import Question, interview, interviews
 from favonius.engines.ledger import Ledger
 from favonius.engines.ledger_books import in_dollars
+from favonius.engines.policy.money import Purse
 from favonius.engines.scripted import ScriptedEngine
 from favonius.errors import FavoniusError, UserError
 from favonius.progress import Progress
@@ -187,6 +188,25 @@ def test_a_steps_purse_is_within_the_runs(tmp_path: Path, use: Callable[[Scripte
             replies = model.ask(talks(*(f"{step}{n}" for n in range(20))), SAMPLING, "answers").values()
             answered[step] = sum(isinstance(reply, Completion) for reply in replies)
     assert answered == {"small": 4, "large": 6}
+
+
+def test_samples_that_share_a_call_are_paid_for_together_or_not_at_all(tmp_path: Path) -> None:
+    request = Request(model="m", messages=talk("q"), sampling=SAMPLING)
+    samples = [request.model_copy(update={"sample": number}) for number in range(3)]
+
+    async def ask(cap: int) -> int:
+        with Ledger(tmp_path / f"{cap}.sqlite") as ledger:
+            till = Till(Purse(cap))
+            try:
+                # Room for two of three: the call must not wait for what it holds itself.
+                await asyncio.wait_for(Account(PRICE, till, ledger).open(samples), 20)
+            except SpentError:
+                assert ledger.spent() == till.purse.reserved
+            return till.purse.reserved
+
+    one = 12 * 100_000
+    assert asyncio.run(ask(2 * one)) == 0
+    assert asyncio.run(ask(3 * one)) == 3 * one
 
 
 @settings(max_examples=25, deadline=None)

@@ -23,14 +23,26 @@ class Till:
         self._gate = asyncio.Lock()
         self._news = asyncio.Event()
 
-    async def reserve(self, most: int) -> None:
-        """Set `most` nano-dollars aside, in turn. SpentError where the purse is too small with nothing in flight."""
+    async def reserve(self, bounds: Sequence[int]) -> None:
+        """Set nano-dollars aside for the requests of one call, in turn: for all of them or, while it waits, for none.
+
+        SpentError where the purse is too small with nothing in flight.
+        """
         async with self._gate:
-            while not self.purse.reserve(most):
+            while not self._reserve_all(bounds):
                 if self.hopeless:
                     raise SpentError
                 self._news.clear()
                 await self._news.wait()
+
+    def _reserve_all(self, bounds: Sequence[int]) -> bool:
+        for number, most in enumerate(bounds):
+            if not self.purse.reserve(most):
+                # Held on to, they would be what this very call waits for.
+                for earlier in bounds[:number]:
+                    self.purse.settle(earlier, 0)
+                return False
+        return True
 
     def reserve_now(self, most: int) -> bool:
         """Set `most` aside without waiting for others; False where there is too little."""
@@ -64,10 +76,10 @@ class Account:
         """
         if self.tariff is None or requests[0].key() in self._open:
             return
-        prompt = prompt_bytes(requests[0].messages)
-        for number, request in enumerate(requests):
-            most = self.tariff.bound(0 if number else prompt, request.sampling.max_tokens)
-            await self.till.reserve(most)
+        prompt, tariff = prompt_bytes(requests[0].messages), self.tariff
+        bounds = [tariff.bound(0 if number else prompt, one.sampling.max_tokens) for number, one in enumerate(requests)]
+        await self.till.reserve(bounds)
+        for request, most in zip(requests, bounds, strict=True):
             self._open[request.key()] = most
             await self.ledger.reserve(request, most)
 
