@@ -97,7 +97,8 @@ def _sentence(kind: str, context: dict[str, Any], details: ErrorDetails) -> str:
         return "must not be empty"
     if kind == "string_pattern_mismatch":
         return f"{given} may hold only small letters, digits and hyphens"
-    return details["msg"][:1].lower() + details["msg"][1:]
+    said = details["msg"].removeprefix("Value error, ")
+    return said[:1].lower() + said[1:]
 
 
 def _shown(value: Any) -> str:
