@@ -17,7 +17,7 @@ from favonius.dialogues.config import DialoguesConfig
 from favonius.evals import stage as evaluate
 from favonius.evals.compare import Judged, preferred, win_rate
 from favonius.evals.config import EvaluateConfig
-from favonius.evals.statistics import mean, ratio, share
+from favonius.statistics import mean, ratio, share
 from favonius.feedback import answers, pairs, ratings
 from favonius.feedback.config import AnswersConfig, PairsConfig, PoolMember, RatingsConfig
 from favonius.judges.config import LikelihoodJudge

@@ -64,6 +64,48 @@ class Dialogue(Noun):
     topic: str | None = None
 
 
+class Sampling(Noun):
+    """How tokens are drawn. temperature 0 is greedy; `seed` and a request's sample index fix the draw."""
+
+    temperature: float = Field(default=0.7, ge=0.0)
+    top_p: float = Field(default=0.95, gt=0.0, le=1.0)
+    max_tokens: int = Field(default=256, ge=1)
+    stop: tuple[str, ...] = ()
+    """Texts at which the answer ends; they are not part of it."""
+    seed: int = 0
+
+
+class Principle(Noun):
+    """What an answer's author was told to mind: helpfulness, honesty, … (zephyr-spec §4.3).
+
+    `text` is the system message that said so; `shown` is False where it was recorded and not said.
+    """
+
+    kind: str
+    text: str = ""
+    shown: bool = True
+
+
+class Origin(Noun):
+    """How an answer was drawn: enough to find its text in the run's ledger, and to draw it again."""
+
+    model: str
+    """As the recipe calls it."""
+    sampling: Sampling
+    sample: int = 0
+    request: str
+    """Key of the request in the ledger."""
+
+
+class Knowledge(Noun):
+    """What is known of the right answer to a prompt, for judges that are told (zephyr-spec §4.5)."""
+
+    correct: tuple[str, ...] = ()
+    incorrect: tuple[str, ...] = ()
+    note: str | None = None
+    """Such as that the question rests on something false."""
+
+
 class Answer(Noun):
     """One model's answer to one prompt.
 
@@ -79,14 +121,58 @@ class Answer(Noun):
     finished: bool
     tokens: int
     flaws: tuple[str, ...] = ()
+    principle: Principle | None = None
+    origin: Origin | None = None
+    prompt_source: str | None = None
+    """The data set or sector that the prompt comes from."""
+    knowledge: Knowledge | None = None
 
 
-class Rating(Noun):
-    """An answer's score by a judge, in the judge's own unit (higher is better)."""
+class JudgedBy(Noun):
+    """Which judge gave scores; `template` is the digest of the prompts that it was asked with, where it was asked."""
 
-    answer: Answer
-    judge: str
-    score: float
+    name: str
+    kind: str
+    template: str | None = None
+
+
+class JudgeCall(Noun):
+    """One question to a judge: where its raw reply lies, and in which order it saw the answers."""
+
+    request: str
+    """Key of the request in the run's ledger."""
+    order: tuple[int, ...]
+    """Places in `Feedback.completions`, in the order shown."""
+    aspect: str | None = None
+
+
+class Comparison(Noun):
+    """How far a judge prefers one of two answers: 1 wholly the first, 0 wholly the second, 0.5 neither.
+
+    `first` and `second` are places in `Feedback.completions`. `seen_first` and `seen_second` are the preferences for
+    `first` when it was shown first and when it was shown second; None where it was not shown so or nothing readable
+    was said.
+    """
+
+    first: int
+    second: int
+    preference: float = Field(ge=0.0, le=1.0)
+    seen_first: float | None = None
+    seen_second: float | None = None
+
+
+class PairOrigin(Noun):
+    """Where a preference comes from."""
+
+    rule: str
+    seed: int = 0
+    prompt_source: str | None = None
+    judge: JudgedBy | None = None
+    calls: tuple[JudgeCall, ...] = ()
+    chosen: Origin | None = None
+    rejected: Origin | None = None
+    chosen_principle: Principle | None = None
+    rejected_principle: Principle | None = None
 
 
 class Pair(Noun):
@@ -103,6 +189,7 @@ class Pair(Noun):
     rejected_source: str | None = None
     chosen_score: float | None = None
     rejected_score: float | None = None
+    origin: PairOrigin | None = None
 
 
 class LabelledAnswer(Noun):
@@ -122,32 +209,32 @@ class RatedText(Noun):
 
     source: str
     text: str
+    finished: bool = True
+    flaws: tuple[str, ...] = ()
+    principle: Principle | None = None
+    origin: Origin | None = None
     scores: dict[str, float | None] = {}
     """By aspect: helpfulness, honesty, …; in the judge's own unit, higher is better."""
     overall: float | None = None
     critique: str | None = None
-    principle: str | None = None
-    """What its author was told to mind."""
 
 
 class Feedback(Noun):
-    """Several answers to one prompt and a judge's word on each, as UltraFeedback publishes them."""
+    """Several answers to one prompt and a judge's word on each, as UltraFeedback publishes them.
+
+    Before it is judged it has no scores, and after it those that the judge gave. `source` is the data set or sector
+    that the prompt comes from.
+    """
 
     id: str
     split: Split
     prompt: Messages
     completions: tuple[RatedText, ...] = Field(min_length=1)
-
-
-class Sampling(Noun):
-    """How tokens are drawn. temperature 0 is greedy; `seed` and a request's sample index fix the draw."""
-
-    temperature: float = Field(default=0.7, ge=0.0)
-    top_p: float = Field(default=0.95, gt=0.0, le=1.0)
-    max_tokens: int = Field(default=256, ge=1)
-    stop: tuple[str, ...] = ()
-    """Texts at which the answer ends; they are not part of it."""
-    seed: int = 0
+    source: str | None = None
+    knowledge: Knowledge | None = None
+    judge: JudgedBy | None = None
+    calls: tuple[JudgeCall, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
 
 
 class Request(Noun):

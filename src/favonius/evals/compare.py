@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from favonius.evals.statistics import Estimate, share
+from favonius.statistics import Estimate, share
 from favonius.types import Answer
 
 

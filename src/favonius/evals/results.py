@@ -8,7 +8,7 @@ from typing import Any
 from favonius.evals.compare import Judged, win_rate
 from favonius.evals.config import EvaluateConfig
 from favonius.evals.heldout import HeldOut
-from favonius.evals.statistics import Estimate, ratio, share
+from favonius.statistics import Estimate, ratio, share
 
 EXAMPLES = 6
 
