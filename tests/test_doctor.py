@@ -114,6 +114,10 @@ DIALOGUES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     (talk("why", "so", "thanks", "You are welcome!"), ("politeness",)),
     (talk("in the other file", "an answer"), ("leakage",)),
     (talk("the words of the benchmark", "an answer"), ("contamination",)),
+    (
+        {"messages": [{"role": "assistant", "content": "so"}, *talk("who asked", "I did")["messages"]]},
+        ("unasked_start",),
+    ),
 ]
 PAIRS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     (pair("a question"), ()),
@@ -161,7 +165,7 @@ def test_every_planted_fault_of_a_dialogue_is_found_where_it_is() -> None:
         training.prompt_too_long(LENGTH): 1,
         training.too_long(LENGTH): 1,
     }
-    assert (diagnosis.training.kept, diagnosis.training.held_out) == (12, 1)
+    assert (diagnosis.training.kept, diagnosis.training.held_out) == (13, 1)
     samples = {found.kind: found.sample for found in diagnosis.findings}
     assert samples["contamination"] == "messages[0] holds of mine 7: the words of the benchmark"
     assert samples["duplicate_row"] == "as rows.jsonl, line 1: A Question"

@@ -156,8 +156,9 @@ def spoken(roles: str) -> dict[str, Any]:
         ("s", "no answer"),
         ("u", "no answer"),
         ("su", "no answer"),
-        ("aua", "the assistant speaks first"),
-        ("saua", "the assistant speaks first"),
+        ("a", "the assistant speaks first"),
+        ("au", "no answer"),
+        ("aaua", "the assistant speaks first"),
         ("uua", "one speaker has two turns in a row"),
         ("uaa", "one speaker has two turns in a row"),
         ("uasua", "a system turn after the first"),
@@ -168,6 +169,14 @@ def test_a_dialogue_that_does_not_fit_is_a_counted_cause(roles: str, cause: str)
     with pytest.raises(UnfitRowError) as caught:
         convert(raw(spoken(roles)), "messages")
     assert caught.value.cause == cause
+
+
+@pytest.mark.parametrize(("roles", "kept"), [("aua", "u1 a2"), ("saua", "s0 u2 a3"), ("auau", "u1 a2")])
+def test_an_answer_that_nobody_asked_for_is_left_out_and_counted(roles: str, kept: str) -> None:
+    changes = Drops()
+    row = convert(raw(spoken(roles)), "messages", changes)
+    assert isinstance(row, Dialogue) and " ".join(message.content for message in row.messages) == kept
+    assert changes.counts["the first turn, an answer that nobody asked for, was left out"] == 1
 
 
 @pytest.mark.parametrize("value", [spoken("uau"), {"data": ["u0", "a1", "u2"]}])
@@ -302,7 +311,7 @@ def test_unique_ids_hold_for_many() -> None:
 
 def test_reading_accounts_for_every_row(tmp_path: Path) -> None:
     path = tmp_path / "talk.jsonl"
-    rows = [spoken("ua"), spoken("aua"), spoken("uau"), spoken("aua"), spoken("uaua")]
+    rows = [spoken("ua"), spoken("uua"), spoken("uau"), spoken("uua"), spoken("aua")]
     path.write_bytes(lines(rows))
     intake = Intake()
     shape, read = read_any(str(path), intake=intake)
@@ -311,15 +320,18 @@ def test_reading_accounts_for_every_row(tmp_path: Path) -> None:
     assert {row.source for row in dialogues if isinstance(row, Dialogue)} == {"talk.jsonl"}
     record = intake.record()
     assert (record["read"], record["kept"]) == (5, 3)
-    assert record["dropped"] == {"the assistant speaks first": 2}
-    assert record["samples"]["the assistant speaks first"][0].startswith(f"{path}, line 2: {{")
-    assert record["changed"] == {"the last question, which has no answer, was left out": 1}
+    assert record["dropped"] == {"one speaker has two turns in a row": 2}
+    assert record["samples"]["one speaker has two turns in a row"][0].startswith(f"{path}, line 2: {{")
+    assert record["changed"] == {
+        "the last question, which has no answer, was left out": 1,
+        "the first turn, an answer that nobody asked for, was left out": 1,
+    }
     json.dumps(record)
 
 
 def test_a_file_of_which_nothing_can_be_used_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "talk.jsonl"
-    path.write_bytes(lines([spoken("aua"), spoken("aa"), spoken("uasa")]))
+    path.write_bytes(lines([spoken("a"), spoken("aaua"), spoken("uasa")]))
     with pytest.raises(UserError, match=r"none of 3 rows can be used: the assistant speaks first × 2, a system turn"):
         list(read_any(str(path))[1])
 

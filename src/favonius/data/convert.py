@@ -23,11 +23,20 @@ from favonius.data.fields import (
 from favonius.data.preferences import answered, feedback, hh_pair, preference_pair, prompt_turns, question
 from favonius.data.raw import RawRow
 from favonius.data.shapes import Shape
-from favonius.data.turns import NO_ANSWER, NO_MESSAGES, UnfitRowError, read_turns, whole_dialogue, whole_prompt
+from favonius.data.turns import (
+    NO_ANSWER,
+    NO_MESSAGES,
+    UnfitRowError,
+    read_turns,
+    unasked_opening,
+    whole_dialogue,
+    whole_prompt,
+)
 from favonius.types import Dialogue, Feedback, LabelledAnswer, Message, Pair, SeedPrompt
 
 Row = Dialogue | Pair | LabelledAnswer | Feedback | SeedPrompt
 
+FIRST_ANSWER = "the first turn, an answer that nobody asked for, was left out"
 LAST_QUESTION = "the last question, which has no answer, was left out"
 EMPTY_PROMPT = "an empty prompt"
 SEVERAL_TURNS = "a prompt of several turns"
@@ -65,7 +74,9 @@ def _dialogue(row: RawRow, shape: Shape, changes: Drops | None) -> Dialogue:
     if shape != "alpaca" and (system := optional_text(row, *SYSTEM)) and turns[:1] and turns[0].role != "system":
         turns = [Message(role="system", content=system), *turns]
     messages = whole_dialogue(turns)
-    if changes is not None and len(messages) < len(turns):
+    if changes is not None and unasked_opening(turns):
+        changes.add(FIRST_ANSWER, f"{row.place}: {turns[0].content}")
+    if changes is not None and turns[-1].role == "user":
         changes.add(LAST_QUESTION, f"{row.place}: {turns[-1].content}")
     return Dialogue(
         id=row_id(row, messages[:-1]),

@@ -113,15 +113,24 @@ def check_order(messages: Sequence[Message]) -> None:
 
 
 def whole_dialogue(messages: Sequence[Message]) -> Messages:
-    """`messages` up to the assistant's last turn: a question that nobody answers is left out.
+    """`messages` from the user's first turn to the assistant's last: an answer that nobody asked for, as of a talk
+    that was cut in two, and a question that nobody answers are left out.
 
     UnfitRowError where they do not alternate or nothing is answered.
     """
-    check_order(messages)
-    answered = tuple(messages[:-1] if messages[-1].role == "user" else messages)
+    opening = next((place for place, message in enumerate(messages) if message.role != "system"), 0)
+    asked = [*messages[:opening], *messages[opening + 1 :]] if unasked_opening(messages) else messages
+    check_order(asked)
+    answered = tuple(asked[:-1] if asked[-1].role == "user" else asked)
     if not answered or answered[-1].role != "assistant":
         raise UnfitRowError(NO_ANSWER)
     return answered
+
+
+def unasked_opening(messages: Sequence[Message]) -> bool:
+    """Whether the assistant speaks first, and others after it."""
+    spoken = [message.role for message in messages if message.role != "system"]
+    return len(spoken) > 1 and spoken[0] == "assistant"
 
 
 def whole_prompt(messages: Sequence[Message]) -> Messages:

@@ -67,6 +67,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "cut": Kind("note", "longer than max_length", "cut off there, and not taught to end"),
     "unanswered_end": Kind("note", "the last question has no answer", "the question is left out"),
+    "unasked_start": Kind("note", "the assistant speaks first", "its first turn is left out"),
     "prompt_again": Kind("note", "the prompt of an earlier row, with other answers", LEARNED),
     "tied_scores": Kind("note", "chosen and rejected have the same score", LEARNED),
     "loop": Kind("note", "an answer that is taught repeats itself", f"learned; {_by('flaws')}"),
@@ -79,6 +80,10 @@ KINDS: Mapping[str, Kind] = {
     ),
 }
 
+CHANGED_ON_READING: Mapping[str, str] = {
+    convert.FIRST_ANSWER: "unasked_start",
+    convert.LAST_QUESTION: "unanswered_end",
+}
 UNFIT_ON_READING: Mapping[str, str] = {
     turns.NO_MESSAGES: "no_answer",
     turns.NO_ANSWER: "no_answer",

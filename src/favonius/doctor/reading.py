@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from favonius.data.checks import Drops
-from favonius.data.convert import LAST_QUESTION, Row, convert
+from favonius.data.convert import Row, convert
 from favonius.data.intake import Intake
 from favonius.data.raw import RawRow
 from favonius.data.shapes import Shape
 from favonius.data.turns import UnfitRowError, UnknownRoleError
 from favonius.data.unique import UniqueIds
-from favonius.doctor.kinds import UNFIT_ON_READING
+from favonius.doctor.kinds import CHANGED_ON_READING, UNFIT_ON_READING
 from favonius.doctor.tally import Tally
 from favonius.doctor.views import Placed
 from favonius.errors import UserError
@@ -70,10 +70,8 @@ class Reading:
             kind = "unknown_role" if isinstance(error, UnknownRoleError) else "malformed"
             self.tally.add(kind, raw.place, str(error).removeprefix(f"{raw.place}: "))
             return None
-        if changed.samples:
-            self.tally.add(
-                "unanswered_end", raw.place, changed.samples[LAST_QUESTION][0].removeprefix(f"{raw.place}: ")
-            )
+        for cause, samples in changed.samples.items():
+            self.tally.add(CHANGED_ON_READING[cause], raw.place, samples[0].removeprefix(f"{raw.place}: "))
         return row
 
 
