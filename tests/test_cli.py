@@ -16,7 +16,7 @@ from favonius.cli import commands, main, tables
 from favonius.errors import FavoniusError
 from favonius.pipeline import work
 from favonius.recipe import load_recipe
-from favonius.recipe.model import json_schema
+from favonius.recipe.schema import json_schema
 from tests.toy_run import PARTS, RECIPE, STEPS, run_toy, write_recipe
 
 

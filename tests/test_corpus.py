@@ -370,8 +370,8 @@ def test_sources_that_become_different_things_are_named(corpus: Corpus) -> None:
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ({"a": {}}, "name either path"),
-        ({"a": {"path": "a", "hub": "hf://a/b"}}, "name either path"),
+        ({"a": {}}, "name one of path"),
+        ({"a": {"path": "a", "hub": "hf://a/b"}}, "name one of path"),
         ({"a": {"hub": "a/b"}}, "a/b: write a hub dataset as hf://owner/name"),
         ({"a": {"path": "a", "weight": 1.0}, "b": {"path": "b"}}, "the source b has no weight and others have"),
         ({"a": {"path": "a", "max_repeats": 2}}, "max_repeats and end are for mixtures by weights"),
@@ -483,7 +483,7 @@ def test_a_recipe_trains_on_a_folder_of_rows(tmp_path: Path) -> None:
     ("old", "new", "sentence"),
     [
         ("path: rows", "path: row", r"steps\.data\.sources\.ours\.path: no such file or folder .*did you mean rows\?"),
-        ("rows: data", "rows: dat", r"no earlier dialogues or data step is called dat; did you mean data\?"),
+        ("rows: data", "rows: dat", r"no earlier dialogues, data, best or constitution step is called dat; did you mean data\?"),
         ("ours: {path: rows}", "ours: {path: rows, split: x, frction: 1}", r"unknown key; did you mean fraction\?"),
         ("{path: rows}", "{path: rows, weight: 1}, b: {path: rows}", "the source b has no weight and others have"),
     ],

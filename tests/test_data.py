@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from favonius.data.checks import MARKERS, Drops, flaws, leaks, loops
 from favonius.data.rows import iterate_rows, read_rows, write_rows
 from favonius.errors import UserError
-from favonius.types import Answer, Dialogue, Message, Rating, SeedPrompt
+from favonius.types import Dialogue, Message, Pair, SeedPrompt
 
 GOOD = {
     "id": "a",
@@ -142,10 +142,12 @@ def test_parquet(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_rows(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     write_rows(path, [Dialogue.model_validate(GOOD)])
-    answer = Answer(prompt_id="a", split="train", prompt=(), source="s", text="t", finished=True, tokens=1)
-    ratings = [Rating(answer=answer, judge="j", score=score) for score in (1.0, float("nan"))]
+    pairs = [
+        Pair(id="a", split="train", prompt=(), chosen="c", rejected="r", chosen_score=score)
+        for score in (1.0, float("nan"))
+    ]
     with pytest.raises(ValueError):
-        write_rows(path, ratings)
+        write_rows(path, pairs)
     assert [row.id for row in read_rows(path, Dialogue)] == ["a"]
     assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from favonius.errors import UserError
 from favonius.recipe import Recipe, load_recipe
 from favonius.recipe.document import scalar
-from favonius.recipe.model import json_schema, validated
+from favonius.recipe.model import validated
 from favonius.recipe.parameters import with_files_from_here
+from favonius.recipe.schema import json_schema
 from favonius.run import ModelRef, StepRef
 from favonius.train.config import TrainConfig
 from tests.toy_run import RECIPE, STEPS, write_recipe
@@ -124,25 +125,25 @@ MISTAKES = [
         "    rows: dialogues",
         "    rows: dialogs",
         0,
-        "steps.dsft.rows: no earlier dialogues or data step is called dialogs; did you mean dialogues?",
+        "steps.dsft.rows: no earlier dialogues, data, best or constitution step is called dialogs; did you mean dialogues?",
     ),
     (
         "    rows: pairs",
         "    rows: dialogues",
         0,
-        "steps.ddpo.rows: dialogues is of stage dialogues; name an earlier pairs or data step",
+        "steps.ddpo.rows: dialogues is of stage dialogues; name an earlier pairs, data or constitution step",
     ),
     (
         "    rows: dialogues",
         "    rows: base",
         0,
-        "steps.dsft.rows: base is a model; name an earlier dialogues or data step",
+        "steps.dsft.rows: base is a model; name an earlier dialogues, data, best or constitution step",
     ),
     (
         "answers: answers",
         "answers: dialogues",
         0,
-        "steps.ratings.answers: dialogues is of stage dialogues; name an earlier answers step",
+        "steps.ratings.answers: dialogues is of stage dialogues; name an earlier answers or data step",
     ),
     (
         "baseline: dSFT",
@@ -198,7 +199,7 @@ MISTAKES = [
         1,
         "steps.answers.limit: must be at least 1, not 0",
     ),
-    ("pool:", "pool: {one: {model: base}}\n    polo:", 0, "steps.answers.pool: needs at least 2 entries, not 1"),
+    ("pool:", "pool: {}\n    polo:", 0, "steps.answers.pool: needs at least 1 entry, not 0"),
 ]
 """Text of the recipe, what to put in its place, lines from the first changed one to the one named, the sentence."""
 
@@ -284,7 +285,7 @@ def test_overrides_replace_add_and_win(tmp_path: Path) -> None:
         ("steps.ddpo.objective={kind: dpo, bta: 1}", "steps.ddpo.objective.bta: unknown key; did you mean beta?"),
         ("steps.ddpo.epochs.x=1", "steps.ddpo.epochs: must be a whole number"),
         ("steps.ddpo.learning_rate.x=1", "steps.ddpo.learning_rate holds 5e-07 and no keys; set it as a whole"),
-        ("steps.ddpo.rows=nothing", "steps.ddpo.rows: no earlier pairs or data step is called nothing"),
+        ("steps.ddpo.rows=nothing", "steps.ddpo.rows: no earlier pairs, data or constitution step is called nothing"),
         ("steps.ddpo.epochs=[", "not valid YAML"),
         ("steps.ddpo.epochs", "write it as path=value"),
         ("=1", "write it as path=value"),
@@ -351,6 +352,7 @@ def test_the_schema_describes_the_recipe() -> None:
     assert train["properties"]["rows"]["description"] == (
         "A dialogues step for SFT; for the other objectives a pairs step."
     )
+    assert {"type": "integer", "minimum": 1} in train["properties"]["batch_size"]["anyOf"]
     assert {"type": "string", "description": "The model's source."} in schema["properties"]["models"][
         "additionalProperties"
     ]["anyOf"]

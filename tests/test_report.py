@@ -61,7 +61,7 @@ def test_ids_are_unique_and_references_resolve(html: str) -> None:
 
 
 def test_sections_come_in_order_with_their_content(html: str) -> None:
-    names = ("results", "training", "answers", "conversations", "rows", "time")
+    names = ("results", "training", "answers", "pairs", "pool", "conversations", "rows", "time")
     places = [html.index(f'<section id="{name}"') for name in names]
     assert places == sorted(places) and html.index("<section") < html.index('<section id="reproducibility"')
     text = Page(html).text
@@ -69,9 +69,9 @@ def test_sections_come_in_order_with_their_content(html: str) -> None:
         "judge prefers it to dSFT",
         "one and the same model",
         "no choosable answer",
-        "longer chosen share",
+        "chosen is longer",
         "46.3 %",
-        "teacher 88 · dsft 71",
+        "Wins its pairs",
         "pairs.seed",
         "answers.pool.base.sampling.seed",
         "Gemma Terms of Use",

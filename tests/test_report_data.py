@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from favonius.engines.ledger import Ledger
 from favonius.engines.ledger_books import Spend
 from favonius.files import sha256_file, write_json
+from favonius.report.bars import BARS_SHOWN, FEW
 from favonius.report.books import read_books
 from favonius.report.data_in import Change, data_in
 from favonius.report.drops import drops, shortened
 from favonius.report.gather import Run, Step, read_run
-from favonius.report.made import BARS_SHOWN, FEW, Talk, conversations, openings
+from favonius.report.made import Talk, conversations, openings
 from favonius.report.marked import marked
 from favonius.report.money import FAILED, bill, per_thousand, summed
 from favonius.report.plots import histogram

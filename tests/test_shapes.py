@@ -17,7 +17,24 @@ from favonius.data.shapes import SHAPES, Shape, describe, detect
 from favonius.data.turns import UnfitRowError
 from favonius.data.unique import UniqueIds
 from favonius.errors import UserError
-from favonius.types import Dialogue, Feedback, LabelledAnswer, Message, Noun, Pair, RatedText, SeedPrompt
+from favonius.types import (
+    Comparison,
+    Dialogue,
+    Feedback,
+    JudgeCall,
+    JudgedBy,
+    Knowledge,
+    LabelledAnswer,
+    Message,
+    Noun,
+    Origin,
+    Pair,
+    PairOrigin,
+    Principle,
+    RatedText,
+    Sampling,
+    SeedPrompt,
+)
 from tests.row_files import lines, separated
 
 HH_PROMPT = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Why?"
@@ -123,7 +140,8 @@ def test_speakers_have_many_names(speaker: str, role: str) -> None:
         ({"chosen": [USER, {"role": "critic", "content": "a"}], "rejected": [USER, NO]}, "preference",
          ["chosen[1].role", "critic"]),
         ({"prompt": "a", "chosen": 1, "rejected": "b"}, "preference", ["chosen is 1, not a text"]),
-        ({"prompt": "a", "rejected": "b"}, "preference", ["chosen is missing", "fields: prompt, rejected"]),
+        ({"prompt": "a", "rejected": "b"}, "preference",
+         ["chosen or chosen_response is missing", "fields: prompt, rejected"]),
         ({"data": ["a", 2]}, "ultrachat", ["data[1] is 2"]),
         ({"instruction": "a"}, "alpaca", ["output or response"]),
         ({"instruction": "a", "output": "b", "history": [["x"]]}, "alpaca", ["history[0]"]),
@@ -254,10 +272,10 @@ def test_ultrafeedback_keeps_every_number_and_the_critique() -> None:
                   "annotations": annotations, "custom_system_prompt": "…"}  # fmt: skip
     row = made({"instruction": "a", "source": "flan", "models": ["gpt-4"], "completions": [completion]})
     assert isinstance(row, Feedback)
-    assert row.completions == (
+    assert row.source == "flan" and row.completions == (
         RatedText(
             source="gpt-4", text="b", scores={"helpfulness": 4.0, "honesty": None, "other": None}, overall=7.5,
-            critique="good", principle="be true",
+            critique="good", principle=Principle(kind="be true", text="…"),
         ),
     )  # fmt: skip
     with pytest.raises(UnfitRowError, match="no completions"):
@@ -275,10 +293,21 @@ PROMPT = (Message(role="user", content="Why?"),)
 OWN_ROWS: list[Noun] = [
     Dialogue(id="d", split="test", messages=(*PROMPT, Message(role="assistant", content="Yes")), source="x", topic="y"),
     Pair(id="p", split="test", prompt=PROMPT, chosen="Yes", rejected="No", rejected_finished=False,
-         chosen_source="m", chosen_score=2.0),
+         chosen_source="m", chosen_score=2.0,
+         origin=PairOrigin(rule="margin 1 by overall", places=(1, 0), calls=(JudgeCall(request="r", order=(1, 0)),))),
     LabelledAnswer(id="l", split="test", prompt=PROMPT, text="Yes", desirable=False, finished=False, source="m"),
     Feedback(id="f", split="test", prompt=PROMPT,
              completions=(RatedText(source="m", text="Yes", scores={"honesty": 1.0}, overall=None, critique="c"),)),
+    Feedback(id="g", split="train", prompt=PROMPT, source="flan", knowledge=Knowledge(correct=("Yes",), note="n"),
+             completions=(
+                 RatedText(source="m", text="", finished=False, flaws=("empty", "unfinished"), overall=2.5,
+                           principle=Principle(kind="honesty", text="Be honest.", shown=False),
+                           origin=Origin(model="m", sampling=Sampling(stop=("\n",)), sample=3, request="r")),
+                 RatedText(source="m", text="No"),
+             ),
+             judge=JudgedBy(name="j", kind="pairwise", template="t"),
+             calls=(JudgeCall(request="r", order=(1, 0), aspect="honesty"),),
+             comparisons=(Comparison(first=0, second=1, preference=0.25, seen_first=0.5),)),
     SeedPrompt(id="s", prompt="Why?", topic="y", kind="k"),
 ]  # fmt: skip
 
@@ -342,5 +371,5 @@ def test_a_shape_that_is_given_is_not_guessed(tmp_path: Path) -> None:
     assert read_any(str(path))[0] == "alpaca"
     shape, rows = read_any(str(path), shape="prompts")
     assert shape == "prompts" and [type(row) for row in rows] == [SeedPrompt]
-    with pytest.raises(UserError, match="chosen is missing"):
+    with pytest.raises(UserError, match="chosen or chosen_response is missing"):
         list(read_any(str(path), shape="preference")[1])

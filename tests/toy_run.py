@@ -62,7 +62,7 @@ steps:
     baseline: dSFT
     prompts: dialogues
     pairs: pairs
-    judge: {model: teacher}
+    judge: {kind: likelihood, model: teacher}
 """.replace("SHA", 64 * "0")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from favonius.engines import interview
 from favonius.engines.scripted import ScriptedEngine
 from favonius.progress import Progress
 from favonius.run import Context, ModelSource
-from favonius.types import Request
+from favonius.types import Completion, Request
+
+Voice = Callable[[Request], str | Completion]
 
 
-def speak(monkeypatch: pytest.MonkeyPatch, voices: dict[str, Callable[[Request], str]]) -> dict[str, ScriptedEngine]:
+def speak(monkeypatch: pytest.MonkeyPatch, voices: Mapping[str, Voice]) -> dict[str, ScriptedEngine]:
     """Replace every engine by a scripted one, by model name."""
     engines = {name: ScriptedEngine(voice, model=f"digest of {name}") for name, voice in voices.items()}
 

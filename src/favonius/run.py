@@ -91,7 +91,7 @@ def references(value: Any) -> Iterator[Reference]:
             yield from references(item)
 
 
-RECORDS = frozenset({"config.json", "done.json", "stats.json", "metrics.jsonl"})
+RECORDS = frozenset({"config.json", "done.json", "stats.json", "metrics.jsonl", "comparison.json", "card.json"})
 WORK = "work"
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 RESAMPLES = 4000
+MANY = 4000
+"""From so many units on, the bootstrap of a ratio is as good as normal, and its draws would fill the memory."""
 Z = 1.96
 
 
@@ -23,16 +25,21 @@ class Estimate(NamedTuple):
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:
     """Σ numerators / Σ denominators over units, with a percentile bootstrap over units; None where there is nothing.
 
-    A share of answers is (hits, answers) per prompt; a mean per token is (sum, tokens) per dialogue.
+    A share of answers is (hits, answers) per prompt; a mean per token is (sum, tokens) per dialogue. From `MANY` units
+    on, the interval is the normal one of the linearised ratio.
     """
     above, below = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
     if below.sum() <= 0:
         return None
+    value = float(above.sum() / below.sum())
+    if len(above) >= MANY:
+        half = Z * float(np.sqrt(((above - value * below) ** 2).sum())) / float(below.sum())
+        return Estimate(value, value - half, value + half, len(above))
     draws = np.random.default_rng(0).integers(0, len(above), (RESAMPLES, len(above)))
     totals = below[draws].sum(1)
     values = above[draws].sum(1)[totals > 0] / totals[totals > 0]
     low, high = np.quantile(values, (0.025, 0.975))
-    return Estimate(float(above.sum() / below.sum()), float(low), float(high), len(above))
+    return Estimate(value, float(low), float(high), len(above))
 
 
 def share(hits: Sequence[float], trials: Sequence[float]) -> Estimate | None:
@@ -48,6 +55,18 @@ def share(hits: Sequence[float], trials: Sequence[float]) -> Estimate | None:
     spread = estimate.value * (1 - estimate.value) / estimate.n + Z**2 / (4 * estimate.n**2)
     half = Z * spread**0.5 / (1 + Z**2 / estimate.n)
     return estimate._replace(low=max(0.0, centre - half), high=min(1.0, centre + half))
+
+
+def balance(sums: Sequence[float], trials: Sequence[float]) -> Estimate | None:
+    """Σ sums / Σ trials over units, a trial counting from −1 to 1: how far a share is from even, or two are apart.
+
+    Units that are all alike get an interval as wide as Wilson's would be for none of them being otherwise.
+    """
+    estimate = ratio(sums, trials)
+    if estimate is None or estimate.low < estimate.high:
+        return estimate
+    half = Z**2 / (estimate.n + Z**2)
+    return estimate._replace(low=max(-1.0, estimate.value - half), high=min(1.0, estimate.value + half))
 
 
 def mean(values: Sequence[float]) -> Estimate | None:

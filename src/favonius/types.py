@@ -167,8 +167,11 @@ class PairOrigin(Noun):
     rule: str
     seed: int = 0
     prompt_source: str | None = None
+    places: tuple[int, int] | None = None
+    """Of chosen and rejected in `Feedback.completions`, of which `calls` speak too."""
     judge: JudgedBy | None = None
     calls: tuple[JudgeCall, ...] = ()
+    """The questions to the judge in which it saw either answer."""
     chosen: Origin | None = None
     rejected: Origin | None = None
     chosen_principle: Principle | None = None
@@ -265,7 +268,13 @@ class Request(Noun):
 
 
 class TokenLogprob(Noun):
-    """A token that was written, its log-prob in nats, and the likeliest tokens in its place with theirs."""
+    """A token that was written, its log-prob in nats, and the likeliest tokens in its place with theirs.
+
+    Log-probs are of the model's own distribution: before temperature and top-p. The end token is not among an answer's
+    tokens, and tokens that a stop text cut are not. `token` is what the answer grew by: nothing where a token ends
+    within a character, and the whole character at the next (engine llamacpp leaves such tokens out). What a remote
+    server gives is passed on as it is.
+    """
 
     # JSON has no infinities; without this a log-prob of -inf would be written as a null that cannot be read again.
     model_config = ConfigDict(ser_json_inf_nan="strings")

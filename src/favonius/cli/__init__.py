@@ -92,6 +92,19 @@ def parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
     )
+    feedback = command("feedback", "Look at what judges and rules make of answers.")
+    looks = feedback.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add_feedback_show(
+        looks.add_parser(
+            "show",
+            help="walk through what two judges or two rules differ on",
+            description="Show answers side by side on which two judges, a judge and reference labels, or two rules "
+            "differ, and take down what you say of them.",
+            parents=[common],
+            allow_abbrev=False,
+        )
+    )
+    _add_pairs(command("pairs", "Make preference pairs of a file of rated answers by one rule, or compare the rules."))
     chat = command("chat", "Talk to a model that a run has trained.")
     _add_run(chat)
     _add_sampling(chat)
@@ -152,6 +165,74 @@ def _add_data_check(check: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--no-color", action="store_true", help="brackets for colours, as where the output is no terminal"
     )
+
+
+def _add_feedback_show(show: argparse.ArgumentParser) -> None:
+    show.add_argument("what", metavar="WHAT", help="rated answers: a step such as runs/mine/ratings, or a file of them")
+    show.add_argument(
+        "other", nargs="?", metavar="OTHER", help="another judge's, or reference labels, of the same answers"
+    )
+    show.add_argument(
+        "--rule",
+        action="append",
+        default=[],
+        dest="rules",
+        metavar="RULE",
+        help="instead of OTHER: two rules of binarisation, such as best_vs_random and margin,least=2,by=aspects",
+    )
+    show.add_argument(
+        "--only",
+        choices=("disagreements", "all"),
+        default="disagreements",
+        help="all: two answers to each prompt and the prompts' order drawn at random (default: the clearest "
+        "disagreement first)",
+    )
+    show.add_argument("--labels", type=Path, metavar="FILE", help="add your verdicts to this file (.jsonl)")
+    show.add_argument("--page", type=Path, metavar="FILE", help="write a page to be looked at (.html) instead")
+    show.add_argument("--limit", type=int, metavar="N", help="the first N of them (default: 200)")
+    show.add_argument("--seed", type=int, default=0, help="of what is drawn, and of which answer is shown first")
+    show.add_argument("--no-color", action="store_true", help="no colours")
+
+
+def _add_pairs(pairs: argparse.ArgumentParser) -> None:
+    pairs.add_argument("file", metavar="FILE", help="rows like UltraFeedback's: a file, a folder, or hf://owner/name")
+    pairs.add_argument("--out", type=Path, metavar="FILE", help="where the pairs go (.jsonl)")
+    pairs.add_argument("--compare", action="store_true", help="tell how all rules differ on FILE")
+    pairs.add_argument(
+        "--rule",
+        default="best-vs-random",
+        help="best-vs-random (Zephyr's, the default), best-vs-other, best-vs-worst, margin, length-matched, all-pairs",
+    )
+    pairs.add_argument(
+        "--score",
+        default="both",
+        metavar="S",
+        help="overall, aspects (their mean), both (default), or aspects with weights: honesty=2,helpfulness",
+    )
+    pairs.add_argument("--margin", type=float, metavar="M", help="of margin and all-pairs: least difference of scores")
+    pairs.add_argument("--within", type=float, metavar="SHARE", help="of length-matched: largest difference of lengths")
+    pairs.add_argument("--most", type=int, metavar="N", help="of all-pairs: so many of a prompt")
+    pairs.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
+    pairs.add_argument("--repair", action="store_true", help="mend the 10s of UltraFeedback's first version")
+    pairs.add_argument(
+        "--keep-source", action="append", default=[], metavar="NAME", help="keep truthful_qa, which is a benchmark"
+    )
+    pairs.add_argument(
+        "--benchmarks",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME[=FILE]",
+        help="evaluation sets whose prompts are left out, found by their text",
+    )
+    pairs.add_argument("--test-share", type=float, metavar="P", help="hold out so many prompts, told by their text")
+    pairs.add_argument(
+        "--as", dest="form", default="favonius", metavar="FORM", help="favonius (default), trl, binarized, argilla"
+    )
+    pairs.add_argument("--reference", metavar="FILE", help="trusted scores of the same answers, for --compare")
+    pairs.add_argument("--salvage", action="store_true", help="read the whole rows of broken files")
+    pairs.add_argument("--json", action="store_true", help="print JSON")
+    pairs.add_argument("--no-color", action="store_true", help="no colours, as where the output is no terminal")
 
 
 def _add_sampling(chat: argparse.ArgumentParser) -> None:

@@ -16,10 +16,11 @@ from favonius.pipeline.plan import plan
 from favonius.pipeline.saved import current_recipe, known_digests, read_origin, saved_recipe
 from favonius.progress import Progress
 from favonius.recipe import Recipe, load_recipe
-from favonius.recipe.model import json_schema
 from favonius.recipe.parameters import with_files_from_here
+from favonius.recipe.schema import json_schema
 from favonius.run import StepFolder
 from favonius.train.config import TrainConfig
+from favonius.train.objectives import Reward
 from favonius.types import Sampling
 
 
@@ -30,6 +31,10 @@ def dispatch(options: argparse.Namespace) -> int:
             from favonius.cli import data
 
             return data.check(options)
+        case "pairs":
+            from favonius.cli import pairs
+
+            pairs.run(options)
         case "run":
             run(options.recipe, options.out, options.overrides, options.with_ablations, options.until)
         case "check":
@@ -42,6 +47,10 @@ def dispatch(options: argparse.Namespace) -> int:
             report(options.run)
         case "ledger":
             ledger.run(options)
+        case "feedback":
+            from favonius.cli import feedback
+
+            feedback.show(options)
         case "chat":
             asked = {name: getattr(options, name, None) for name in Sampling.model_fields}
             chat(options.run, options.step, {name: value for name, value in asked.items() if value is not None})
@@ -105,12 +114,17 @@ def chat(folder: Path, step: str | None, given: dict[str, float | int]) -> None:
         first = error.errors()[0]
         name = str(first["loc"][0]).replace("_", "-")
         raise UserError(f"--{name} {first['input']}: {first['msg'].lower()}") from None
+    recipe = saved_recipe(folder)
     if step is None:  # the last in the recipe's order, which need not be the last in time
-        step = next(reversed(finished(folder, saved_recipe(folder))), None)
-    talk(folder, step, sampling)
+        step = next(reversed(finished(folder, recipe)), None)
+    talk(folder, recipe.aliases.get(step, step) if step else None, sampling)
 
 
 def finished(folder: Path, recipe: Recipe) -> list[str]:
-    """Train steps that are done and no ablations, in order."""
-    trained = [name for name, config in recipe.steps.items() if isinstance(config, TrainConfig) and not config.ablation]
+    """Train steps that are done, whose models can be talked to, and no ablations; in order."""
+    trained = [
+        name
+        for name, config in recipe.steps.items()
+        if isinstance(config, TrainConfig) and not isinstance(config.objective, Reward) and not config.ablation
+    ]
     return [name for name in trained if StepFolder(folder / name).manifest() is not None]

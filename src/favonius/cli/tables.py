@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from favonius.corpus.config import DataConfig
 from favonius.models.config import ModelConfig
 from favonius.models.spec import APISpec, FolderSpec, GGUFSpec, HubSpec, PyPISpec, parse
 from favonius.pipeline.estimate import Estimate, dollars
@@ -33,22 +34,34 @@ def checked(path: Path, recipe: Recipe, estimates: Mapping[str, Estimate]) -> st
             name,
             config.stage,
             ", ".join(dict.fromkeys(references(config))),
+            estimates[name].requests,
             estimates[name].written,
             estimates[name].read,
             estimates[name].optimizer_steps,
         ]
         for name, config in recipe.steps.items()
     ]
-    head = ("step", "stage", "takes", "tokens written", "tokens read", "optimizer steps")
+    head = ("step", "stage", "takes", "requests", "tokens written", "tokens read", "optimizer steps")
     parts = [
         f"{path} is valid; its run folder is runs/{recipe.name}.",
         table(("model", "comes from", "terms"), models),
         table(head, steps),
         *([bill] if (bill := money(recipe, estimates)) else []),
         "Numbers are at most: no row is dropped, every row and answer is as long as it may be.",
-        *(_uncounted(name, step.uncounted) for name, step in estimates.items() if step.uncounted),
+        *_reasked([name for name, step in estimates.items() if step.reasks]),
+        *(
+            _uncounted(name, estimates[name].uncounted)
+            for name, config in recipe.steps.items()
+            if isinstance(config, DataConfig) and estimates[name].uncounted
+        ),
     ]
     return "\n\n".join(parts)
+
+
+def _reasked(steps: Sequence[str]) -> list[str]:
+    if not steps:
+        return []
+    return [f"Replies that the judge of {', '.join(steps)} garbles are asked for again, which is not counted."]
 
 
 def _uncounted(step: str, sources: Sequence[str]) -> str:

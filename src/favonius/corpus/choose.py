@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from favonius.corpus.config import COMPARING, DataConfig, Source
+from favonius.corpus.config import COMPARING, DataConfig
 from favonius.corpus.gather import Gathered
 from favonius.data.checks import Drops
 from favonius.data.convert import Row
@@ -17,9 +17,10 @@ from favonius.data.filters.open import NamedFilter, open_filters
 from favonius.data.filters.report import FilterReport
 from favonius.data.splits import opening, prompt_key
 from favonius.progress import Progress
-from favonius.types import SeedPrompt
+from favonius.types import SeedPrompt, Split
 
 HELD_OUT = "its prompt is held out"
+LEARNED = "its prompt is learned from"
 
 
 def _offsets() -> array[int]:
@@ -39,30 +40,49 @@ class Chosen:
 def choose(
     config: DataConfig, gathered: Mapping[str, Gathered], files: Mapping[str, Path], progress: Progress
 ) -> dict[str, Chosen]:
-    """The rows of every source that repeat none before them, held-out sources first."""
+    """The rows of every source that repeat none before them, held-out sources first.
+
+    A prompt that a held-out source or a step has on one side is taken on that side alone; where steps differ, it is
+    held out.
+    """
     filters = open_filters([entry for entry in config.filters if isinstance(entry, COMPARING)], files)
-    held_out: set[bytes] = set()
+    placed = _placed(config, gathered)
     chosen = {}
     total = sum(source.record["kept"] for source in gathered.values())
     with progress.bar("  choosing", total, "rows") as bar:
-        for name, source in sorted(config.sources.items(), key=lambda item: not item[1].held_out):
+        for name in sorted(config.sources, key=lambda name: not config.sources[name].held_out):
             chosen[name] = Chosen()
             for offset, row in _rows(gathered[name]):
-                _choose(chosen[name], offset, row, source, filters, held_out)
+                _choose(chosen[name], offset, row, filters, placed)
                 bar.advance()
     return {name: chosen[name] for name in config.sources}
 
 
-def _choose(
-    chosen: Chosen, offset: int, row: Row, source: Source, filters: list[NamedFilter], held_out: set[bytes]
-) -> None:
-    if held_out and not source.held_out and _key(row) in held_out:
-        chosen.dropped.add(HELD_OUT, f"{row.id}: {opening(messages_of(row))}")
+def _placed(config: DataConfig, gathered: Mapping[str, Gathered]) -> dict[bytes, Split]:
+    """The side of every prompt of a source that says itself what is held out."""
+    placed: dict[bytes, Split] = {}
+    for name, source in config.sources.items():
+        for _, row in _rows(gathered[name]) if source.places_its_rows and len(config.sources) > 1 else ():
+            if _side(row) == "test":
+                placed[_key(row)] = "test"
+            else:
+                placed.setdefault(_key(row), "train")
+    return placed
+
+
+def _choose(chosen: Chosen, offset: int, row: Row, filters: list[NamedFilter], placed: Mapping[bytes, Split]) -> None:
+    side = _side(row)
+    elsewhere = placed and placed.get(_key(row), side) != side
+    if elsewhere:
+        cause = HELD_OUT if side == "train" else LEARNED
+        chosen.dropped.add(cause, f"{row.id}: {opening(messages_of(row))}")
     elif _passes(row, filters, chosen.report):
-        is_train = isinstance(row, SeedPrompt) or row.split == "train"
-        (chosen.train if is_train else chosen.test).append(offset)
-        if source.held_out:
-            held_out.add(_key(row))
+        (chosen.train if side == "train" else chosen.test).append(offset)
+
+
+def _side(row: Row) -> Split:
+    """Prompts are held out by the step that makes dialogues of them."""
+    return "train" if isinstance(row, SeedPrompt) else row.split
 
 
 def _rows(gathered: Gathered) -> Iterator[tuple[int, Row]]:

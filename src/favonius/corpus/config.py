@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from favonius.data.filters.config import AnyFilter, ExactDuplicates, NearDuplicates, Politeness, Truecase
 from favonius.data.shapes import Shape
-from favonius.run import RowsRef, StageConfig
+from favonius.run import RowsRef, StageConfig, StepRef
 from favonius.types import Noun
 
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -29,6 +29,25 @@ MADE_OF: dict[Shape, str] = {
     "prompts": "prompts",
 }
 """What rows of each shape become; all sources of a step must become the same."""
+StepFile = Literal["pairs.jsonl", "dialogues.jsonl", "labelled_answers.jsonl", "feedback.jsonl", "openings.jsonl"]
+SHAPE_OF: dict[StepFile, Shape] = {
+    "pairs.jsonl": "preference",
+    "dialogues.jsonl": "messages",
+    "labelled_answers.jsonl": "kto",
+    "feedback.jsonl": "ultrafeedback",
+    "openings.jsonl": "prompts",
+}
+"""The shape that comes nearest to the rows of each file that a step writes."""
+FILES_OF: dict[str, tuple[StepFile, ...]] = {
+    "openings": ("openings.jsonl",),
+    "dialogues": ("dialogues.jsonl",),
+    "ratings": ("feedback.jsonl",),
+    "pairs": ("pairs.jsonl",),
+    "best": ("dialogues.jsonl",),
+    "constitution": ("pairs.jsonl", "dialogues.jsonl"),
+    "data": tuple(SHAPE_OF),
+}
+"""Stage → files with rows that its steps may write; the first that is there is taken where none is named."""
 
 _HUB = re.compile(r"hf://(?:datasets/)?[^/@\s]+/[^/@\s]+(?:@[^/@\s]+)?(?:/[^/\s]+)?")
 
@@ -40,7 +59,11 @@ class Source(Noun):
     """A file of rows or a folder of such files (JSON, JSON lines, CSV, Parquet, Arrow), or ..."""
     hub: str | None = None
     """... a dataset on the hub, `hf://owner/name[@revision][/config]`. Without a revision a run that begins later may
-    read other rows, and this step would not know."""
+    read other rows, and this step would not know; or ..."""
+    step: StepRef | None = None
+    """... an earlier step of this run, whose rows stay on the side of the split that it put them on."""
+    file: StepFile | None = None
+    """Which of its files, where the step writes several."""
     split: str | None = None
     """Only the files of this split, told from their names or the dataset's card."""
     shape: Shape | None = None
@@ -58,8 +81,12 @@ class Source(Noun):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.path is None) == (self.hub is None):
-            raise ValueError("name either path (a file or folder) or hub (hf://owner/name)")
+        if sum(place is not None for place in (self.path, self.hub, self.step)) != 1:
+            raise ValueError("name one of path (a file or folder), hub (hf://owner/name) and step (an earlier one)")
+        if self.step is None and self.file is not None:
+            raise ValueError("file is for the rows of a step; a file of your own is a path")
+        if self.step is not None and (self.split is not None or self.shape is not None or self.salvage):
+            raise ValueError("split, shape and salvage are for files; rows of a step are known")
         if self.hub is not None and not _HUB.fullmatch(self.hub):
             raise ValueError(f"{self.hub}: write a hub dataset as hf://owner/name[@revision][/config]")
         if self.held_out and (self.weight is not None or self.max_repeats > 1):
@@ -69,14 +96,20 @@ class Source(Noun):
     @property
     def name(self) -> str:
         """As the recipe has it."""
-        return str(self.path if self.hub is None else self.hub)
+        return str(self.path or self.hub or self.step)
+
+    @property
+    def places_its_rows(self) -> bool:
+        """Whether it says itself which of its rows are held out, and not a hash of their prompts."""
+        return self.held_out or self.step is not None
 
 
 class DataConfig(StageConfig):
     """Sources → filters → one mixture, split by prompt: rows of the user's own, or published ones.
 
     A row is held out or not by a hash of its prompt, whatever its own data set says: what opens alike stays together,
-    and rows that are added later move no other to the other side.
+    and rows that are added later move no other to the other side. Only rows of an earlier step stay where that step has
+    them, and rows of other sources with one of their prompts are left out where they would be on the other side.
     """
 
     not_identity: ClassVar[frozenset[str]] = StageConfig.not_identity | {"processes"}

@@ -14,6 +14,7 @@ from typing import Any
 
 from favonius.corpus.config import COMPARING, MADE_OF, DataConfig, Source, unchangeable, unlike
 from favonius.corpus.kinds import noun_of
+from favonius.corpus.steps import file_in, read_step
 from favonius.data.checks import Drops
 from favonius.data.convert import Row
 from favonius.data.filters.apply import filtered_by_many, messages_of
@@ -54,6 +55,8 @@ class _Stream:
 
     name: str
     source: Source
+    path: Path | None
+    """None on the hub."""
     shape: Shape
     rows: Iterator[Row]
     intake: Intake
@@ -85,11 +88,14 @@ def _finished(work: Path, name: str) -> Gathered | None:
 
 
 def _open(name: str, source: Source, inputs: Inputs) -> _Stream:
-    spec = source.hub if source.path is None else str(inputs.file(source.path))
-    assert spec is not None  # the config has one of the two
     intake = Intake()
+    if source.step is not None:
+        path = file_in(inputs.folder(source.step), source)
+        return _Stream(name, source, path, *read_step(path, source, intake), intake)
+    local = None if source.path is None else inputs.file(source.path)
+    spec = source.name if local is None else str(local)
     shape, rows = read_any(spec, shape=source.shape, split=source.split, salvage=source.salvage, intake=intake)
-    return _Stream(name, source, shape, rows, intake)
+    return _Stream(name, source, local, shape, rows, intake)
 
 
 def _problem(config: DataConfig, shapes: dict[str, Shape]) -> str | None:
@@ -103,7 +109,7 @@ def _problem(config: DataConfig, shapes: dict[str, Shape]) -> str | None:
 def _gather(stream: _Stream, config: DataConfig, inputs: Inputs, work: Path, say: Callable[[str], None]) -> Gathered:
     path, kept = work / f"{stream.name}.jsonl", 0
     filters = [entry for entry in config.filters if not isinstance(entry, COMPARING)]
-    rows, processes = _taken(stream, config, say), _processes(stream, config, inputs)
+    rows, processes = _taken(stream, config, say), _processes(stream, config)
     with replacing(path) as temporary:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
             for row in filtered_by_many(rows, filters, inputs.files, stream.report, processes):
@@ -116,12 +122,11 @@ def _gather(stream: _Stream, config: DataConfig, inputs: Inputs, work: Path, say
     return Gathered(stream.name, path, stream.shape, record)
 
 
-def _processes(stream: _Stream, config: DataConfig, inputs: Inputs) -> int:
+def _processes(stream: _Stream, config: DataConfig) -> int:
     """As the config says, or else as many as there are cores; for a small file one, which need not be started."""
     if config.processes is not None:
         return config.processes
-    path = None if stream.source.path is None else inputs.file(stream.source.path)
-    if path is not None and path.is_file() and path.stat().st_size < SMALL_BYTES:
+    if stream.path is not None and stream.path.is_file() and stream.path.stat().st_size < SMALL_BYTES:
         return 1
     return max(1, min(MOST_PROCESSES, cpu_count() or 1))
 
@@ -142,12 +147,14 @@ def _taken(stream: _Stream, config: DataConfig, say: Callable[[str], None]) -> I
             continue
         changes: dict[str, str] = {"id": prefix + row.id}
         if not isinstance(row, SeedPrompt):
-            changes["split"] = _split(stream.source, prompt, config)
+            changes["split"] = _split(stream.source, row.split, prompt, config)
         yield row.model_copy(update=changes)
 
 
-def _split(source: Source, prompt: str, config: DataConfig) -> Split:
-    return "test" if source.held_out else split_of(prompt, config.test_share)
+def _split(source: Source, own: Split, prompt: str, config: DataConfig) -> Split:
+    if source.held_out:
+        return "test"
+    return own if source.step is not None else split_of(prompt, config.test_share)
 
 
 def _record(stream: _Stream, kept: int) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from favonius.types import Messages, Split, digest
 
 PROMPT = ("prompt", "instruction", "question", "query", "input", "text")
 OUTPUT = ("output", "response", "answer", "completion")
+CHOSEN = ("chosen", "chosen_response")
+REJECTED = ("rejected", "rejected_response")
 TURNS = ("messages", "conversations", "conversation")
 SYSTEM = ("system", "system_prompt")
 LABEL = ("label", "desirable", "kto_tag")

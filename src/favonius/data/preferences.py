@@ -1,11 +1,15 @@
-"""Rows that compare answers: pairs, HH-RLHF text, UltraFeedback."""
+"""Rows that compare answers: pairs in all their forms (`exports` writes four of them), HH-RLHF text, UltraFeedback."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from favonius.data.fields import (
+    CHOSEN,
     PROMPT,
+    REJECTED,
     SYSTEM,
     first,
     listing,
@@ -20,11 +24,38 @@ from favonius.data.fields import (
     wrong,
 )
 from favonius.data.raw import RawRow
+from favonius.data.rows import explain
 from favonius.data.turns import NO_ANSWER, UnfitRowError, is_hh, read_hh, read_turns, whole_prompt
-from favonius.types import Feedback, Message, Pair, RatedText
+from favonius.errors import UserError
+from favonius.types import (
+    Comparison,
+    Feedback,
+    JudgeCall,
+    JudgedBy,
+    Knowledge,
+    Message,
+    Noun,
+    Origin,
+    Pair,
+    PairOrigin,
+    Principle,
+    RatedText,
+)
+
+N = TypeVar("N", bound=Noun)
 
 DIFFER_EARLY = "chosen and rejected differ before their last turn"
+NO_SHARED_PROMPT = "chosen and rejected share no beginning that could be the prompt"
 NO_COMPLETIONS = "no completions"
+IMPORTED = "imported"
+"""The rule of pairs whose row says where the prompt comes from and not how the pair was made."""
+
+NO_ANSWER_KNOWN = "None"
+"""What UltraFeedback writes in the place of an answer that it does not know."""
+FALSE_PREMISE_SOURCE = "false_qa"
+FALSE_PREMISE = "The question takes something for granted that is false."
+NOT_TOLD = ("wizardlm-7b",)
+"""UltraFeedback noted a principle for this model and did not show it (zephyr-spec §4.3)."""
 
 
 def prompt_turns(row: RawRow) -> list[Message]:
@@ -56,7 +87,24 @@ def answered(row: RawRow, field: str, prompt: list[Message]) -> list[Message]:
 def preference_pair(row: RawRow) -> Pair:
     """A pair of `chosen` and `rejected`. Where they are conversations, what they share is the prompt."""
     prompt = prompt_turns(row)
-    return _pair(row, *(answered(row, needed(row, (field,)), prompt) for field in ("chosen", "rejected")))
+    fields = needed(row, CHOSEN), needed(row, REJECTED)
+    if not prompt and all(isinstance(row.value[field], str) for field in fields):
+        return _pair(row, *_split_texts(*(text(row, field) for field in fields)))
+    return _pair(row, *(answered(row, field, prompt) for field in fields))
+
+
+def _split_texts(chosen: str, rejected: str) -> tuple[list[Message], list[Message]]:
+    """Two texts with the prompt inside, as TRL allows: it is their common beginning, up to the last white space."""
+    same = next((at for at, two in enumerate(zip(chosen, rejected, strict=False)) if two[0] != two[1]), len(chosen))
+    shared = chosen[: max(chosen.rfind(space, 0, same) for space in " \n\t") + 1]
+    prompt = shared.rstrip()
+    if not prompt:
+        raise UnfitRowError(NO_SHARED_PROMPT)
+    asked = Message(role="user", content=prompt)
+    first_turns, second_turns = (
+        [asked, Message(role="assistant", content=whole[len(shared) :])] for whole in (chosen, rejected)
+    )
+    return first_turns, second_turns
 
 
 def hh_pair(row: RawRow) -> Pair:
@@ -84,8 +132,9 @@ def _pair(row: RawRow, chosen: list[Message], rejected: list[Message]) -> Pair:
         rejected_finished=truth(row, "rejected_finished", default=True),
         chosen_source=optional_text(row, *_of("chosen", "source", "model")),
         rejected_source=optional_text(row, *_of("rejected", "source", "model")),
-        chosen_score=optional_number(row, *_of("chosen", "score", "rating")),
-        rejected_score=optional_number(row, *_of("rejected", "score", "rating")),
+        chosen_score=optional_number(row, *_of("chosen", "score", "rating", "avg_rating")),
+        rejected_score=optional_number(row, *_of("rejected", "score", "rating", "avg_rating")),
+        origin=_pair_origin(row),
     )
 
 
@@ -94,14 +143,47 @@ def _of(side: str, *names: str) -> tuple[str, ...]:
     return tuple(form for name in names for form in (f"{side}_{name}", f"{name}_{side}", f"{side}-{name}"))
 
 
+def _pair_origin(row: RawRow) -> PairOrigin | None:
+    """Our own `origin`, or what a foreign `source` says of the prompt."""
+    if isinstance(row.value.get("origin"), dict) and "rule" in row.value["origin"]:
+        return _noun(row, "origin", PairOrigin)
+    source = row.value.get("source")
+    return PairOrigin(rule=IMPORTED, prompt_source=source) if isinstance(source, str) and source else None
+
+
 def feedback(row: RawRow) -> Feedback:
     """A row of UltraFeedback as it was published, or of our own `Feedback`."""
     prompt = whole_prompt(prompt_turns(row))
     completions = listing(row, needed(row, ("completions",)))
     if not completions:
         raise UnfitRowError(NO_COMPLETIONS)
-    rated = tuple(_rated(row, f"completions[{index}]", item) for index, item in enumerate(completions))
-    return Feedback(id=row_id(row, prompt), split=row_split(row), prompt=prompt, completions=rated)
+    source = optional_text(row, "source")
+    return Feedback(
+        id=row_id(row, prompt),
+        split=row_split(row),
+        prompt=prompt,
+        completions=tuple(_rated(row, f"completions[{index}]", item) for index, item in enumerate(completions)),
+        source=source,
+        knowledge=_knowledge(row, source),
+        judge=_noun(row, "judge", JudgedBy),
+        calls=_nouns(row, "calls", JudgeCall),
+        comparisons=_nouns(row, "comparisons", Comparison),
+    )
+
+
+def _knowledge(row: RawRow, source: str | None) -> Knowledge | None:
+    """Our own, or UltraFeedback's lists of right and wrong answers and what the name of FalseQA says."""
+    if row.value.get("knowledge") is not None:
+        return _noun(row, "knowledge", Knowledge)
+    correct, incorrect = (_answers(row, name) for name in ("correct_answers", "incorrect_answers"))
+    note = FALSE_PREMISE if source == FALSE_PREMISE_SOURCE else None
+    return Knowledge(correct=correct, incorrect=incorrect, note=note) if correct or incorrect or note else None
+
+
+def _answers(row: RawRow, name: str) -> tuple[str, ...]:
+    if row.value.get(name) is None:
+        return ()
+    return tuple(answer for answer in listing(row, name) if isinstance(answer, str) and answer != NO_ANSWER_KNOWN)
 
 
 def _rated(row: RawRow, where: str, item: Any) -> RatedText:
@@ -111,11 +193,25 @@ def _rated(row: RawRow, where: str, item: Any) -> RatedText:
     return RatedText(
         source=text(inner, "model", "source"),
         text=text(inner, "response", "text"),
+        finished=truth(inner, "finished", default=True),
+        flaws=tuple(listing(inner, "flaws")) if item.get("flaws") else (),
+        principle=_principle(inner),
+        origin=_noun(inner, "origin", Origin),
         scores=_scores(inner),
         overall=optional_number(inner, "overall_score", "overall"),
         critique=optional_text(inner, "critique"),
-        principle=optional_text(inner, "principle"),
     )
+
+
+def _principle(row: RawRow) -> Principle | None:
+    """Our own, or UltraFeedback's kind of principle and the system prompt that told it."""
+    if isinstance(row.value.get("principle"), dict):
+        return _noun(row, "principle", Principle)
+    kind = optional_text(row, "principle")
+    if kind is None:
+        return None
+    told = optional_text(row, "custom_system_prompt") or ""
+    return Principle(kind=kind, text=told, shown=row.value.get("model") not in NOT_TOLD)
 
 
 def _scores(row: RawRow) -> dict[str, float | None]:
@@ -131,3 +227,22 @@ def _scores(row: RawRow) -> dict[str, float | None]:
         field = f"{name}.{aspect}.Rating" if rated else f"{name}.{aspect}"
         scores[aspect] = number(row, field, said.get("Rating") if rated else said)
     return scores
+
+
+def _noun(row: RawRow, name: str, kind: type[N]) -> N | None:
+    """What stands under `name`, which only our own files have. UserError where it is no `kind`."""
+    value = row.value.get(name)
+    return None if value is None else _checked(row, name, value, kind)
+
+
+def _nouns(row: RawRow, name: str, kind: type[N]) -> tuple[N, ...]:
+    if row.value.get(name) is None:
+        return ()
+    return tuple(_checked(row, f"{name}[{index}]", item, kind) for index, item in enumerate(listing(row, name)))
+
+
+def _checked(row: RawRow, where: str, value: Any, kind: type[N]) -> N:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise UserError(f"{row.place}: in {where}, {explain(error, kind)}") from None

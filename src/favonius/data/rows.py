@@ -56,7 +56,12 @@ def write_rows(path: Path, rows: Iterable[Noun]) -> None:
 
 def line_of(row: Noun) -> str:
     """A row as it stands in a file, with its line feed. ValueError on NaN."""
-    text = json.dumps(row.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
+    return json_line(row.model_dump(mode="json"))
+
+
+def json_line(value: dict[str, Any]) -> str:
+    """An object on a line of its own. ValueError on NaN."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return text.translate(LINE_BREAKERS) + "\n"
 
 
@@ -103,7 +108,7 @@ def _shown(value: Any) -> str:
 def _fields(kind: type[Noun], location: Sequence[int | str]) -> list[str]:
     """Names of the fields of the noun at `location` inside a `kind`."""
     for part in location:
-        if isinstance(part, str):
+        if isinstance(part, str) and part in kind.model_fields:  # else it is a key of a mapping
             kind = _noun(kind.model_fields[part].annotation) or kind
     return list(kind.model_fields)
 

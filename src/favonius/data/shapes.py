@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from favonius.data.fields import LABEL, OUTPUT, PROMPT, TURNS, as_list, as_truth, first
+from favonius.data.fields import CHOSEN, LABEL, OUTPUT, PROMPT, REJECTED, TURNS, as_list, as_truth, first
 from favonius.data.raw import RawRow, counted
 from favonius.data.turns import is_hh
 from favonius.errors import UserError
@@ -54,7 +54,7 @@ def detect(rows: Sequence[RawRow]) -> Shape:
 def shape_of(value: Mapping[str, Any]) -> Shape | None:
     """The shape of one row, or None. What says more is asked first: many preference sets carry `messages` too."""
     prompt, turns = first(value, PROMPT), first(value, TURNS)
-    if value.get("chosen") is not None and value.get("rejected") is not None:
+    if first(value, CHOSEN) and first(value, REJECTED):
         return "hh" if any(is_hh(value.get(name)) for name in ("chosen", "rejected", "prompt")) else "preference"
     if prompt and as_list(value.get("completions")) is not None:
         return "ultrafeedback"

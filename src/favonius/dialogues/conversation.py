@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from favonius.data.checks import flaws
@@ -85,7 +84,7 @@ def _user_turn(cast: Cast, user: User, messages: Messages) -> Talk[str]:
     sampling = cast.user_sampling.model_copy(update={"max_tokens": turn_tokens(user.opening.manner)})
     reply = yield cast.user.question(next_turn(user, messages, cast.config.language), sampling)
     if isinstance(reply, Failure):
-        raise _EndError(f"user failed: {_countable(reply.cause)}", reply.cause)
+        raise _EndError(f"user failed: {reply.countable}", reply.cause)
     try:
         return user_turn(reply, user, messages, english=cast.config.language is None)
     except UnusableError as error:
@@ -94,7 +93,7 @@ def _user_turn(cast: Cast, user: User, messages: Messages) -> Talk[str]:
 
 def _answer(reply: Completion | Failure, earlier: Messages) -> str:
     if isinstance(reply, Failure):
-        raise _EndError(f"teacher failed: {_countable(reply.cause)}", reply.cause)
+        raise _EndError(f"teacher failed: {reply.countable}", reply.cause)
     text = reply.text.strip()
     found = flaws(text, finished=reply.finish == "stop")
     if found:
@@ -102,8 +101,3 @@ def _answer(reply: Completion | Failure, earlier: Messages) -> str:
     if any(words(text) == words(message.content) for message in earlier):
         raise _EndError("answer says again what was said", text)
     return text
-
-
-def _countable(cause: str) -> str:
-    """Without quotations and numbers: the same failure of two requests is one cause."""
-    return re.sub(r"\d+", "N", re.sub(r"“[^”]*”", "…", cause))

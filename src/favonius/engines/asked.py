@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 
 from favonius.engines.account import Account, SpentError
@@ -18,6 +19,11 @@ class Failure(Noun):
     """False where there was no money left to ask it."""
     lasting: bool = True
     """Whether another run would fare no better."""
+
+    @property
+    def countable(self) -> str:
+        """The cause without quotations and numbers: the same failure of two requests is one cause."""
+        return re.sub(r"\d+", "N", re.sub(r"“[^”]*”", "…", self.cause))
 
 
 class Traffic:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from favonius.engines.sampler import draw
+from favonius.engines.sampler import Odds, draw, odds
 from favonius.trees.attention import segment_attention
 from favonius.trees.score import head_weight, hidden_states
 from favonius.types import Sampling
@@ -92,7 +92,10 @@ class Job:
     ids: Sequence[int]
     sampling: Sampling
     generator: random.Random
+    logprobs: int = 0
+    """Of so many likeliest tokens, the log-probs are kept for every token drawn; 0 keeps none."""
     tokens: list[int] = field(default_factory=list)
+    odds: list[Odds] = field(default_factory=list)
     finished: bool = False
     """True where the model ended its turn itself."""
 
@@ -162,6 +165,8 @@ class Decoder:
             job.finished = True
         else:
             job.tokens.append(token)
+            if job.logprobs:
+                job.odds.append(odds(logits_V, token, job.logprobs))
 
     def _logits(self, hidden_SD: Tensor) -> Tensor:
         logits_SV = hidden_SD @ head_weight(self.model).T

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import zip_longest
 from typing import TypeVar
 
 from favonius.engines.account import Account, Till
@@ -75,6 +76,20 @@ class Interviews:
                 bar.advance(1, note=self._note())
                 yield number, result
 
+    def replies(self, questions: Sequence[Question], label: str) -> list[Reply]:
+        """The answer to each question, in order; speakers take turns, so that all of them are kept busy."""
+        known = self.ledger.known([question.request.key() for question in questions])
+        found: dict[int, Reply] = {}
+        for number, question in enumerate(questions):
+            if (written := known.get(question.request.key())) is not None:
+                found[number] = written
+                question.speaker.tokens += written.completion_tokens
+        numbers = _in_turn(questions, [number for number in range(len(questions)) if number not in found])
+        talks = (_once(questions[number]) for number in numbers)
+        for place, heard in self.conduct(talks, label, len(questions), len(found)):
+            found[numbers[place]] = heard
+        return [found[number] for number in range(len(questions))]
+
     async def _reply(self, question: Question, bar: Bar) -> Reply:
         reply = await question.speaker.asked.reply(question.request)
         if isinstance(reply, Completion):
@@ -121,19 +136,8 @@ class Interview:
         self, conversations: Mapping[str, Messages], sampling: Sampling, label: str, sample: int = 0
     ) -> dict[str, Reply]:
         """The model's next message in each conversation, by name."""
-        questions = {name: self.question(talk, sampling, sample) for name, talk in conversations.items()}
-        known = self.interviews.ledger.known([question.request.key() for question in questions.values()])
-        replies: dict[str, Reply] = {}
-        for name, question in questions.items():
-            if (written := known.get(question.request.key())) is not None:
-                replies[name] = written
-                self.tokens += written.completion_tokens
-        # Prompts that begin alike go one after the other, so that a server's prefix cache finds them.
-        names = sorted(questions.keys() - replies.keys(), key=lambda name: _prefix(conversations[name]))
-        talks = (_once(questions[name]) for name in names)
-        for number, heard in self.interviews.conduct(talks, label, len(questions), len(replies)):
-            replies[names[number]] = heard
-        return {name: replies[name] for name in conversations}
+        questions = [self.question(talk, sampling, sample) for talk in conversations.values()]
+        return dict(zip(conversations, self.interviews.replies(questions, label), strict=True))
 
     def refuse_unanswerable(self, conversations: Mapping[str, Messages], sampling: Sampling) -> None:
         """UserError where a prompt of the user's own cannot be asked: before the first is paid for, not after."""
@@ -162,6 +166,16 @@ def interview(config: EngineConfig, source: ModelSource | ServedModel, context: 
 
 def _once(question: Question) -> Talk[Reply]:
     return (yield question)
+
+
+def _in_turn(questions: Sequence[Question], numbers: Iterable[int]) -> list[int]:
+    """Numbers of questions, one of each speaker in turn. Of each, those that begin alike go one after the other, so
+    that a server's prefix cache finds them."""
+    by_speaker: dict[Interview, list[int]] = {}
+    for number in sorted(numbers, key=lambda number: _prefix(questions[number].request.messages)):
+        by_speaker.setdefault(questions[number].speaker, []).append(number)
+    turns = zip_longest(*by_speaker.values())
+    return [number for turn in turns for number in turn if number is not None]
 
 
 def _prefix(messages: Messages) -> list[str]:

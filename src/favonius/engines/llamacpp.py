@@ -7,6 +7,7 @@ import math
 import os
 import secrets
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +20,11 @@ from favonius.chat.format import ChatFormat
 from favonius.engines.config import LlamaCpp
 from favonius.engines.prompting import request_ids
 from favonius.engines.seeding import request_seed
+from favonius.engines.token_texts import token_texts, within
 from favonius.errors import FavoniusError, UserError
 from favonius.files import read_json
 from favonius.run import ModelSource
-from favonius.types import Completion, Request, RequestError, digest
+from favonius.types import Completion, Request, RequestError, TokenLogprob, digest
 
 SLOTS_PER_SERVER = 4
 """A server with fewer does not keep its threads busy."""
@@ -30,6 +32,8 @@ SLOTS_PER_CORE = 12
 PROMPT_CACHE_MIB = 1024
 """Of each server, for prompts that have lost their slot and may come back longer."""
 BF16_BYTES = 2
+LOWEST = -3.4e38
+"""Log-probs at or below it are llama.cpp's for a probability of nought."""
 
 
 class LlamaCppEngine:
@@ -57,8 +61,6 @@ class LlamaCppEngine:
         self._threads = ThreadPoolExecutor(each * count, "llamacpp")
 
     def check(self, request: Request) -> None:
-        if request.logprobs:
-            raise RequestError("engine llamacpp gives no log-probs; ask an openai endpoint, or a likelihood judge")
         request_ids(self.form, request, self.context_tokens)
 
     async def complete(self, request: Request) -> Completion:
@@ -66,7 +68,7 @@ class LlamaCppEngine:
         call = _call(ids, request, self.prefix_cache)
         home = int(digest(request.messages[0].content)[:8], 16) % len(self._servers)
         answer = await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, call, home)
-        return _completion(answer)
+        return completion(answer, self.form)
 
     def _ask(self, call: dict[str, Any], home: int) -> dict[str, Any]:
         """In a thread of the pool, which has as many as there are slots, so one is always free.
@@ -144,7 +146,10 @@ def _fitting_slots(source: ModelSource, context_tokens: int, cores: int) -> int:
 def _call(ids: list[int], request: Request, prefix_cache: bool) -> dict[str, Any]:
     """The completion call: token ids in, so that the template is ours, and no sampler but ours."""
     sampling = request.sampling
+    # The log-probs that this asks for are of the model's own distribution, whatever the temperature and the samplers.
+    likeliest = {"logprobs": request.logprobs} if request.logprobs else {}
     return {
+        **likeliest,
         "prompt": ids,
         "n_predict": sampling.max_tokens,
         "temperature": sampling.temperature,
@@ -159,8 +164,8 @@ def _call(ids: list[int], request: Request, prefix_cache: bool) -> dict[str, Any
     }
 
 
-def _completion(answer: dict[str, Any]) -> Completion:
-    """RequestError where the server answered with an error."""
+def completion(answer: dict[str, Any], form: ChatFormat) -> Completion:
+    """What the server's reply says. RequestError where it answered with an error."""
     if "choices" not in answer:
         said = answer.get("error", answer)
         raise RequestError(f"llama.cpp: {said.get('message', said) if isinstance(said, dict) else said}")
@@ -170,4 +175,39 @@ def _completion(answer: dict[str, Any]) -> Completion:
         finish="stop" if choice["finish_reason"] == "stop" else "length",
         prompt_tokens=usage["prompt_tokens"],
         completion_tokens=usage["completion_tokens"],
+        logprobs=_logprobs((choice.get("logprobs") or {}).get("content", ()), choice["text"], form),
     )
+
+
+def _logprobs(entries: Sequence[dict[str, Any]], answer: str, form: ChatFormat) -> tuple[TokenLogprob, ...]:
+    """What the server says of the answer's tokens, the end token left out."""
+    entries = [entry for entry in entries if entry["id"] not in form.end_ids]
+    found = [
+        TokenLogprob(
+            token=text,
+            logprob=_number(entry["logprob"]),
+            top=tuple((one["token"], _number(one["logprob"])) for one in entry["top_logprobs"]),
+        )
+        for text, entry in zip(_texts(entries, form), entries, strict=True)
+    ]
+    return within(found, answer)
+
+
+def _texts(entries: Sequence[dict[str, Any]], form: ChatFormat) -> list[str]:
+    """What may begin a stop text is held back by the server and said with a later token, or never: here each token has
+    its own text again."""
+    texts: list[str] = []
+    held: list[int] = []
+    for entry in entries:
+        held.append(entry["id"])
+        if said := entry["token"]:
+            own = token_texts(form, held)
+            # They differ where the first tokens of a character, of which the server says nothing, are missing.
+            texts += own if "".join(own) == said else [*[""] * (len(held) - 1), said]
+            held.clear()
+    return [*texts, *token_texts(form, held)]
+
+
+def _number(logprob: float) -> float:
+    """Its own value, and minus infinity where llama.cpp writes the lowest float for it."""
+    return -math.inf if logprob <= LOWEST else logprob

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -33,3 +34,20 @@ def draw(logits_V: Tensor, sampling: Sampling, generator: random.Random) -> int:
     place = generator.random() * float(cumulative[-1])
     index = int(torch.searchsorted(cumulative, place, right=True))
     return int(tokens[min(index, cumulative.numel() - 1)])
+
+
+@dataclass(frozen=True)
+class Odds:
+    """Log-prob in nats of a token that was drawn, before temperature and nucleus, and the likeliest with theirs."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+def odds(logits_V: Tensor, token: int, count: int) -> Odds:
+    """Of `token` and the `count` likeliest; of equal ones the lower id comes first, as greedy drawing takes it."""
+    logps_V = torch.log_softmax(logits_V.float(), 0)
+    least = logits_V.topk(min(count, logits_V.numel())).values[-1]
+    ids = (logits_V >= least).nonzero()[:, 0]
+    ids = ids[logits_V[ids].sort(descending=True, stable=True).indices[:count]]
+    return Odds(float(logps_V[token]), tuple(zip(ids.tolist(), logps_V[ids].tolist(), strict=True)))

@@ -8,9 +8,12 @@ from favonius.types import Completion, Request
 
 
 class ScriptedEngine:
-    """`answer` maps a request to its text, or raises. `asked` lists the requests in the order they came."""
+    """`answer` maps a request to its text, or to a whole completion (with log-probs), or raises.
 
-    def __init__(self, answer: Callable[[Request], str], model: str = "scripted", slots: int = 16) -> None:
+    `asked` lists the requests in the order they came.
+    """
+
+    def __init__(self, answer: Callable[[Request], str | Completion], model: str = "scripted", slots: int = 16) -> None:
         self.answer, self.model, self.slots = answer, model, slots
         self.asked: list[Request] = []
 
@@ -20,6 +23,8 @@ class ScriptedEngine:
     async def complete(self, request: Request) -> Completion:
         self.asked.append(request)
         text = self.answer(request)
+        if isinstance(text, Completion):
+            return text
         words = len(text.split())
         cut = words > request.sampling.max_tokens
         return Completion(

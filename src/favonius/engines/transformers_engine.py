@@ -16,9 +16,10 @@ from favonius.engines.config import Transformers
 from favonius.engines.decoder import Decoder, Job, decode_one
 from favonius.engines.prompting import request_ids
 from favonius.engines.seeding import request_seed
+from favonius.engines.token_texts import token_logprobs
 from favonius.models.load import load
 from favonius.run import ModelSource
-from favonius.types import Completion, Request, RequestError
+from favonius.types import Completion, Request
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,6 @@ class TransformersEngine:
         self._thread.start()
 
     def check(self, request: Request) -> None:
-        if request.logprobs:
-            raise RequestError("engine transformers gives no log-probs; ask an openai endpoint, or a likelihood judge")
         request_ids(self.form, request, self.context_tokens)
 
     async def complete(self, request: Request) -> Completion:
@@ -75,7 +74,7 @@ class TransformersEngine:
 
     def _job(self, request: Request) -> Job:
         ids = request_ids(self.form, request, self.context_tokens)
-        return Job(ids, request.sampling, random.Random(request_seed(request)))
+        return Job(ids, request.sampling, random.Random(request_seed(request)), request.logprobs)
 
     def _work(self) -> None:
         running: list[_Asked] = []
@@ -118,9 +117,11 @@ class TransformersEngine:
 
     def _completion(self, job: Job) -> Completion:
         stop = self._stop(job)
+        text = self.form.decode(job.tokens)[:stop]
         return Completion(
-            text=self.form.decode(job.tokens)[:stop],
+            text=text,
             finish="length" if stop is None and not job.finished else "stop",
             prompt_tokens=len(job.ids),
             completion_tokens=len(job.tokens),
+            logprobs=token_logprobs(self.form, job.tokens, job.odds, text),
         )

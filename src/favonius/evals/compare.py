@@ -2,40 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
+from favonius.judges.duels import EVEN, Preferences, decided, preferences, value
+from favonius.judges.figures import by_prompt
+from favonius.judges.judge import Judgement, Verdict
 from favonius.statistics import Estimate, share
-from favonius.types import Answer
+from favonius.types import Answer, JudgedBy
 
 
-class Judged(NamedTuple):
-    answer: Answer
-    score: float | None
-    """None: the judge could not rate it, as with an empty answer."""
+@dataclass(frozen=True)
+class Contest:
+    """Every model's answer to one prompt, by label, and the judgement of them as one case, in this order."""
+
+    answers: Mapping[str, Answer]
+    judgement: Judgement
+
+    @property
+    def prompt_id(self) -> str:
+        return next(iter(self.answers.values())).prompt_id
+
+    def score(self, label: str) -> float | None:
+        return value(self.judgement.verdicts[list(self.answers).index(label)])
+
+    @cached_property
+    def _preferences(self) -> Preferences:
+        return preferences(self.judgement)
+
+    def word(self, first: str, second: str) -> float | None:
+        """How far the judge prefers the first model's answer: 1 wholly, 0 wholly the second's, 0.5 neither.
+
+        None where it has no word on these two. A judge that compares is taken at its comparison of them, never at its
+        scores, which are means over all that an answer was compared with.
+        """
+        labels = list(self.answers)
+        i, j = labels.index(first), labels.index(second)
+        if i < j:
+            return self._preferences.get((i, j))
+        other = self._preferences.get((j, i))
+        return None if other is None else 1.0 - other
+
+    def result(self, first: str, second: str) -> float | None:
+        """As `word`, but an answer without flaw beats one with any (empty, unfinished, looping, leaking role markers),
+        whatever the judge says: a likelihood judge takes loops for excellent prose."""
+        mine, theirs = self.answers[first].flaws, self.answers[second].flaws
+        return float(not mine) if bool(mine) != bool(theirs) else self.word(first, second)
+
+    def tie(self, first: str, second: str) -> float | None:
+        """1 where the judge prefers neither, 0 where it does, None where it has no word."""
+        word = self.word(first, second)
+        return None if word is None else float(decided(word) == EVEN)
+
+    def silence(self, first: str, second: str) -> float:
+        """1 where the judge has no word, else 0."""
+        return float(self.word(first, second) is None)
 
 
-def preferred(first: Judged, second: Judged, mind_flaws: bool) -> float:
-    """1 where the first answer wins, 0 where the second does, 0.5 for a tie.
+@dataclass(frozen=True)
+class Judged:
+    """All contests, prompt by prompt, and who judged them."""
 
-    With `mind_flaws` an answer without flaw beats one with any (empty, unfinished, looping, leaking role markers),
-    whatever the score: a likelihood judge takes loops for excellent prose.
-    """
-    if mind_flaws and bool(first.answer.flaws) != bool(second.answer.flaws):
-        return float(not first.answer.flaws)
-    if first.score is None or second.score is None:
-        return 0.5 + 0.5 * (first.score is not None) - 0.5 * (second.score is not None)
-    return 0.5 + 0.5 * (first.score > second.score) - 0.5 * (first.score < second.score)
+    mark: JudgedBy
+    contests: tuple[Contest, ...]
+    tokens: int
+
+    def answers(self, label: str) -> list[Answer]:
+        return [contest.answers[label] for contest in self.contests]
+
+    def verdicts(self) -> Iterator[Verdict]:
+        return (verdict for contest in self.contests for verdict in contest.judgement.verdicts)
 
 
-def win_rate(first: Sequence[Judged], second: Sequence[Judged], mind_flaws: bool = True) -> Estimate | None:
-    """Share of prompt-and-sample games that the first model wins, ties half. Both lists in one order of prompts."""
-    wins: dict[str, float] = {}
-    games: dict[str, float] = {}
-    for mine, theirs in zip(first, second, strict=True):
-        if mine.answer.prompt_id != theirs.answer.prompt_id:
-            raise ValueError("the two models' answers are not to the same prompts in the same order")
-        prompt = mine.answer.prompt_id
-        wins[prompt] = wins.get(prompt, 0.0) + preferred(mine, theirs, mind_flaws)
-        games[prompt] = games.get(prompt, 0.0) + 1
-    return share(list(wins.values()), list(games.values()))
+Measured = Callable[[Contest, str, str], float | None]
+"""A number from 0 to 1 of the first model's game against the second's, such as `Contest.result`; None is left out."""
+
+
+def share_of_games(contests: Sequence[Contest], first: str, second: str, measured: Measured) -> Estimate | None:
+    """Mean over the games in which there is something to measure; None where there is none. Prompts are the units."""
+    games = ((one.prompt_id, found) for one in contests if (found := measured(one, first, second)) is not None)
+    return share(*by_prompt(games))
+
+
+def win_rate(contests: Sequence[Contest], first: str, second: str) -> Estimate | None:
+    """Share of the games that the first model wins, ties half; games without a result are left out."""
+    return share_of_games(contests, first, second, Contest.result)

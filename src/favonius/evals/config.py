@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ from favonius.types import Sampling
 
 class EvaluateConfig(StageConfig):
     """Every model answers the held-out prompts; the judge compares them; log-probs are taken on held-out rows."""
+
+    version: ClassVar[int] = 2
 
     stage: Literal["evaluate"] = "evaluate"
     models: dict[str, ModelRef] = Field(min_length=2)

@@ -2,88 +2,110 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from favonius.evals.compare import Judged, win_rate
+from favonius.evals.compare import Contest, Judged, Measured, share_of_games, win_rate
 from favonius.evals.config import EvaluateConfig
 from favonius.evals.heldout import HeldOut
+from favonius.judges.figures import by_prompt
+from favonius.judges.judge import Failure
 from favonius.statistics import Estimate, ratio, share
+from favonius.types import Answer
 
 EXAMPLES = 6
 
 Row = dict[str, Any]
+Values = dict[str, Estimate | None]
 
 
 def results(
-    config: EvaluateConfig,
-    judged: Mapping[str, Sequence[Judged]],
-    held_out: Mapping[str, HeldOut],
-    judge: str,
-    judge_is_teacher: bool,
+    config: EvaluateConfig, judged: Judged, held_out: Mapping[str, HeldOut], judge_is_teacher: bool
 ) -> dict[str, Any]:
     labels = list(config.models)
     matrix = {
-        row: {column: _record(win_rate(judged[row], judged[column])) for column in labels if column != row}
+        row: {column: _record(win_rate(judged.contests, row, column)) for column in labels if column != row}
         for row in labels
     }
     return {
         "baseline": config.baseline,
-        "judge": judge,
+        "judge": judged.mark.name,
+        "judged_by": judged.mark.model_dump(),
         "judge_is_teacher": judge_is_teacher,
-        "prompts": len({one.answer.prompt_id for one in judged[config.baseline]}),
+        "judge_failures": failures(judged),
+        "prompts": len({contest.prompt_id for contest in judged.contests}),
         "samples": config.samples,
         "labels": labels,
-        "metrics": [*_judge_rows(config, judged), *_answer_rows(judged), *_logp_rows(config, held_out)],
+        "metrics": [*_judge_rows(config, judged), *_answer_rows(labels, judged), *_logp_rows(config, held_out)],
         "win_matrix": matrix,
         "verdict": verdict(config, judged),
         "examples": _examples(judged),
     }
 
 
-def verdict(config: EvaluateConfig, judged: Mapping[str, Sequence[Judged]]) -> str:
-    """What the win rates allow one to say, a sentence per model against the baseline."""
-    sentences = []
-    for label in config.models:
-        estimate = None if label == config.baseline else win_rate(judged[label], judged[config.baseline])
-        if estimate is None:
-            continue
-        figures = f"{estimate.value:.0%} of the games (95 % interval {estimate.low:.0%} to {estimate.high:.0%})"
-        if estimate.low > 0.5:
-            sentences.append(f"{label} beats {config.baseline}: it wins {figures}.")
-        elif estimate.high < 0.5:
-            sentences.append(f"{label} loses to {config.baseline}: it wins only {figures}.")
-        else:
-            sentences.append(f"{label} and {config.baseline} cannot be told apart here: {label} wins {figures}.")
+def failures(judged: Judged) -> dict[str, Any]:
+    """Answers that the judge gave no score, by cause; apart from them those that it was not asked about for want of
+    money, which are not its failures."""
+    missing = [one for one in judged.verdicts() if isinstance(one, Failure)]
+    causes = Counter(one.cause for one in missing if one.asked)
+    not_asked = sum(not one.asked for one in missing)
+    return {"answers": sum(1 for _ in judged.verdicts()), "not_asked": not_asked, "causes": dict(causes.most_common())}
+
+
+def verdict(config: EvaluateConfig, judged: Judged) -> str:
+    """What the win rates allow one to say, a sentence per model against the baseline, and what they leave out."""
+    others = [label for label in config.models if label != config.baseline]
+    sentences = [_told(label, config.baseline, win_rate(judged.contests, label, config.baseline)) for label in others]
+    games = [contest.result(label, config.baseline) for contest in judged.contests for label in others]
+    if left_out := games.count(None):
+        sentences.append(f"{left_out} of {len(games)} games are left out: the judge has no word on them.")
+    if not_asked := failures(judged)["not_asked"]:
+        sentences.append(f"It was not asked about {not_asked} answers: the money is spent.")
     return " ".join(sentences)
 
 
-def _judge_rows(config: EvaluateConfig, judged: Mapping[str, Sequence[Judged]]) -> list[Row]:
-    baseline = judged[config.baseline]
+def _told(label: str, baseline: str, estimate: Estimate | None) -> str:
+    if estimate is None:
+        return f"Of {label} against {baseline} nothing can be said: the judge has no word on any game."
+    figures = f"{estimate.value:.0%} of the games (95 % interval {estimate.low:.0%} to {estimate.high:.0%})"
+    if estimate.low > 0.5:
+        return f"{label} beats {baseline}: it wins {figures}."
+    if estimate.high < 0.5:
+        return f"{label} loses to {baseline}: it wins only {figures}."
+    return f"{label} and {baseline} cannot be told apart here: {label} wins {figures}."
 
-    def against(mind_flaws: bool) -> dict[str, Estimate | None]:
+
+def _judge_rows(config: EvaluateConfig, judged: Judged) -> list[Row]:
+    baseline = config.baseline
+
+    def against(measured: Measured) -> Values:
         return {
-            label: None if label == config.baseline else win_rate(own, baseline, mind_flaws)
-            for label, own in judged.items()
+            label: None if label == baseline else share_of_games(judged.contests, label, baseline, measured)
+            for label in config.models
         }
 
     return [
-        _row("win_rate", f"wins against {config.baseline}", "%", "higher", against(True),
-             "An answer without flaw beats one with any; otherwise the judge's score decides. Ties count half."),
-        _row("win_rate_by_score", f"wins against {config.baseline}, flaws ignored", "%", "higher", against(False),
-             "The judge's score alone. A likelihood judge rates loops highly: read this with the rows on flaws."),
+        _row("win_rate", f"wins against {baseline}", "%", "higher", against(Contest.result),
+             "An answer without flaw beats one with any; otherwise the judge decides. Ties count half."),
+        _row("win_rate_by_score", f"wins against {baseline}, flaws ignored", "%", "higher", against(Contest.word),
+             "The judge's word alone. A likelihood judge rates loops highly: read this with the rows on flaws."),
+        _row("ties", f"games against {baseline} in which the judge prefers neither", "%", None, against(Contest.tie)),
+        _row("without_word", f"games against {baseline} without a word of the judge", "%", "lower",
+             against(Contest.silence), "Left out of wins, the first row excepted where a flaw decides."),
     ]  # fmt: skip
 
 
-def _answer_rows(judged: Mapping[str, Sequence[Judged]]) -> list[Row]:
-    def sharing(test: Callable[[Judged], bool]) -> dict[str, Estimate | None]:
-        return {label: share(*_per_prompt(own, test)) for label, own in judged.items()}
+def _answer_rows(labels: Sequence[str], judged: Judged) -> list[Row]:
+    def sharing(test: Callable[[Answer], bool]) -> Values:
+        return {label: share(*_per_prompt(judged.answers(label), test)) for label in labels}
 
+    lengths: Values = {label: ratio(*_per_prompt(judged.answers(label), lambda one: one.tokens)) for label in labels}
     return [
-        _row("ended", "answers that end by themselves", "%", "higher", sharing(lambda one: one.answer.finished)),
-        _row("leak", "answers that leak role markers", "%", "lower", sharing(lambda one: "leak" in one.answer.flaws)),
-        _row("loop", "answers that loop", "%", "lower", sharing(lambda one: "loop" in one.answer.flaws)),
-        _row("length", "mean answer length", "tokens", None, {label: _lengths(own) for label, own in judged.items()}),
+        _row("ended", "answers that end by themselves", "%", "higher", sharing(lambda one: one.finished)),
+        _row("leak", "answers that leak role markers", "%", "lower", sharing(lambda one: "leak" in one.flaws)),
+        _row("loop", "answers that loop", "%", "lower", sharing(lambda one: "loop" in one.flaws)),
+        _row("length", "mean answer length", "tokens", None, lengths),
     ]
 
 
@@ -113,16 +135,9 @@ def _implied_margins(own: HeldOut, reference: HeldOut) -> list[float]:
     return [(mine[0] - theirs[0]) - (mine[1] - theirs[1]) for mine, theirs in both]
 
 
-def _lengths(own: Sequence[Judged]) -> Estimate | None:
-    return ratio(*_per_prompt(own, lambda one: one.answer.tokens))
-
-
-def _per_prompt(own: Sequence[Judged], value: Callable[[Judged], float]) -> tuple[list[float], list[float]]:
+def _per_prompt(answers: Sequence[Answer], value: Callable[[Answer], float]) -> tuple[list[float], list[float]]:
     """Per prompt: the sum of a value over its answers, and how many they are."""
-    sums: dict[str, list[float]] = {}
-    for one in own:
-        sums.setdefault(one.answer.prompt_id, []).append(float(value(one)))
-    return [sum(values) for values in sums.values()], [float(len(values)) for values in sums.values()]
+    return by_prompt((one.prompt_id, float(value(one))) for one in answers)
 
 
 def _share_right(differences: Sequence[float]) -> Estimate | None:
@@ -141,23 +156,19 @@ def _record(estimate: Estimate | None) -> dict[str, Any] | None:
     return None if estimate is None else estimate._asdict()
 
 
-def _examples(judged: Mapping[str, Sequence[Judged]]) -> list[Row]:
+def _examples(judged: Judged) -> list[Row]:
     """The first answer of every model to prompts spread evenly over the held-out ones: chosen before any was read."""
-    first = next(iter(judged.values()))
-    prompts = list(dict.fromkeys(one.answer.prompt_id for one in first))
+    first: dict[str, Contest] = {}
+    for contest in judged.contests:
+        first.setdefault(contest.prompt_id, contest)
+    prompts = list(first)
     count = min(EXAMPLES, len(prompts))
-    examples = []
-    for prompt in (prompts[index * len(prompts) // count] for index in range(count)):
-        shown = {label: next(one for one in own if one.answer.prompt_id == prompt) for label, own in judged.items()}
-        any_answer = next(iter(shown.values())).answer
-        answers = {
-            label: {
-                "text": one.answer.text,
-                "finished": one.answer.finished,
-                "flaws": one.answer.flaws,
-                "score": one.score,
-            }
-            for label, one in shown.items()
-        }
-        examples.append({"prompt": any_answer.prompt[-1].content, "answers": answers})
-    return examples
+    return [_example(first[prompts[index * len(prompts) // count]]) for index in range(count)]
+
+
+def _example(contest: Contest) -> Row:
+    answers = {
+        label: {"text": one.text, "finished": one.finished, "flaws": one.flaws, "score": contest.score(label)}
+        for label, one in contest.answers.items()
+    }
+    return {"prompt": next(iter(contest.answers.values())).prompt[-1].content, "answers": answers}

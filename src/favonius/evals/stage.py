@@ -11,15 +11,14 @@ from favonius.data.splits import first_question
 from favonius.engines.asked import Failure
 from favonius.engines.interview import interview
 from favonius.errors import FavoniusError
-from favonius.evals.compare import Judged
+from favonius.evals.compare import Contest, Judged
 from favonius.evals.config import EvaluateConfig
 from favonius.evals.heldout import held_out_logps
 from favonius.evals.results import results
 from favonius.files import write_json
-from favonius.judges.judge import Score
 from favonius.judges.open import open_judge
-from favonius.run import Context, Inputs
-from favonius.types import Answer, Completion, Dialogue, Pair
+from favonius.run import Context, Inputs, ModelRef, references
+from favonius.types import Answer, Completion, Dialogue, Feedback, Pair, RatedText
 
 
 def run(config: EvaluateConfig, inputs: Inputs, out: Path, context: Context) -> None:
@@ -35,11 +34,10 @@ def run(config: EvaluateConfig, inputs: Inputs, out: Path, context: Context) -> 
         label: held_out_logps(inputs.model(model), label, dialogues, pairs, config.max_length, context)
         for label, model in config.models.items()
     }
-    judged, judge = _judge(config, inputs, answers, context)
-    same = config.teacher is not None and inputs.model(config.teacher).digest == inputs.model(config.judge.model).digest
-    write_rows(out / "answers.jsonl", [answer for own in answers.values() for answer in own])
-    write_json(out / "results.json", results(config, judged, held_out, judge, judge_is_teacher=same))
+    judged = _judged(config, inputs, answers, context)
     said = [answer for own in answers.values() for answer in own]
+    write_rows(out / "answers.jsonl", said)
+    write_json(out / "results.json", results(config, judged, held_out, _judge_is_teacher(config, inputs)))
     write_json(
         out / "stats.json",
         {
@@ -49,6 +47,8 @@ def run(config: EvaluateConfig, inputs: Inputs, out: Path, context: Context) -> 
             "held-out prompts": len(dialogues),
             "held-out pairs": len(pairs),
             "rows left out of log-probs": sum(rows.left_out for rows in held_out.values()),
+            "judge": judged.mark.name,
+            "tokens of the judge": judged.tokens,
         },
     )
 
@@ -85,15 +85,31 @@ def _answers(
     return answers
 
 
-def _judge(
+def _judged(
     config: EvaluateConfig, inputs: Inputs, answers: Mapping[str, Sequence[Answer]], context: Context
-) -> tuple[dict[str, list[Judged]], str]:
-    """Every answer with the judge's score, or none where it could not be judged; and the judge's name."""
-    judge = open_judge(config.judge, inputs)
-    flat = [answer for own in answers.values() for answer in own]
-    with context.progress.bar("  judging", len({answer.prompt_id for answer in flat}), "prompts") as bar:
-        verdicts = judge.rate(flat, bar.advance)
-    judged: dict[str, list[Judged]] = {label: [] for label in answers}
-    for answer, verdict in zip(flat, verdicts, strict=True):
-        judged[answer.source].append(Judged(answer, verdict.value if isinstance(verdict, Score) else None))
-    return judged, judge.name
+) -> Judged:
+    """All models' answers of one draw to one prompt are one case."""
+    rows = [dict(zip(answers, row, strict=True)) for row in zip(*answers.values(), strict=True)]
+    cases = [_case(row, number % config.samples) for number, row in enumerate(rows)]
+    with open_judge(config.judge, inputs, context) as judge:
+        judgements = judge.judge(cases)
+        contests = tuple(Contest(row, judgement) for row, judgement in zip(rows, judgements, strict=True))
+        return Judged(judge.mark, contests, judge.tokens)
+
+
+def _case(answers: Mapping[str, Answer], sample: int) -> Feedback:
+    any_answer = next(iter(answers.values()))
+    completions = tuple(
+        RatedText(source=label, text=answer.text, finished=answer.finished, flaws=answer.flaws)
+        for label, answer in answers.items()
+    )
+    name = f"{any_answer.prompt_id}/{sample}"
+    return Feedback(id=name, split="test", prompt=any_answer.prompt, completions=completions)
+
+
+def _judge_is_teacher(config: EvaluateConfig, inputs: Inputs) -> bool:
+    """Whether the teacher is the judge, or one of the models that a judge is made of."""
+    if config.teacher is None:
+        return False
+    models = [reference for reference in references(config.judge) if isinstance(reference, ModelRef)]
+    return inputs.speaker(config.teacher).digest in {inputs.speaker(model).digest for model in models}

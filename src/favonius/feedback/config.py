@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,9 +21,10 @@ class PoolMember(Noun):
     model: ModelRef
     engine: EngineConfig = Transformers()
     sampling: Sampling = Sampling()
-    temperatures: tuple[float, ...] = ()
+    temperatures: tuple[Annotated[float, Field(ge=0.0)], ...] = ()
     """Several temperatures instead of `sampling`'s: which of them an answer is drawn at is seeded by its prompt."""
     system: str | None = None
+    """Said before the question in place of a dialogue's own system message; a principle goes behind either."""
     shows_principle: bool = True
     """Whether the model is told its principle (UltraFeedback's weakest was not)."""
 
@@ -59,7 +60,9 @@ class AnswersConfig(StageConfig):
     """Only so many train prompts (all test prompts are answered)."""
     part: tuple[int, int] | None = None
     """(k, n): only the train prompts of part k of n, told by a hash of the prompt; rounds of on-policy answers take one
-    each."""
+    each. Test prompts are answered in every part, so that rounds are measured on the same ones."""
+    test_share: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Of openings, which have no split yet: as in stage `dialogues`, where the same openings go there too."""
     seed: int = 0
 
     @model_validator(mode="after")
@@ -78,6 +81,8 @@ class CardConfig(Noun):
     """So many cases are judged again in the reverse order and once more as they were."""
     calibration: bool = True
     """Judge the built-in items whose better answer is known."""
+    own_sources: tuple[str, ...] = ()
+    """Sources of answers that are of the judge's family, beside those that its own model wrote."""
 
 
 class RatingsConfig(StageConfig):
@@ -108,14 +113,9 @@ class Repair(Noun):
     high: float = 4.0
 
 
-class PairsConfig(StageConfig):
-    """Binarisation: rated answers become preferences by one rule (zephyr-spec §1.3); ties are dropped and counted."""
+class Binarisation(Noun):
+    """How rated answers become preferences: by one rule (zephyr-spec §1.3); ties are dropped and counted."""
 
-    version: ClassVar[int] = 2
-
-    stage: Literal["pairs"] = "pairs"
-    ratings: StepRef
-    """A ratings step, or a data step of feedback."""
     rule: Rule = BestVsRandomLower()
     score: ScoredBy = ScoredBy()
     never_chosen: tuple[str, ...] = NEVER_CHOSEN
@@ -124,6 +124,16 @@ class PairsConfig(StageConfig):
     without_sources: tuple[str, ...] = ("truthful_qa",)
     """Sources of prompts that are left out: TruthfulQA is a benchmark (zephyr-spec §4.10)."""
     seed: int = 0
+
+
+class PairsConfig(Binarisation, StageConfig):
+    """Binarisation as a step."""
+
+    version: ClassVar[int] = 2
+
+    stage: Literal["pairs"] = "pairs"
+    ratings: StepRef
+    """A ratings step, or a data step of feedback."""
 
 
 class BestConfig(StageConfig):
@@ -138,6 +148,8 @@ class BestConfig(StageConfig):
     top_share: float = Field(default=1.0, gt=0.0, le=1.0)
     """Of the train prompts, only the share whose best answers score highest."""
     never_chosen: tuple[str, ...] = NEVER_CHOSEN
+    """Flaws that keep an answer out. One that was cut off is out in any case: it would teach to end anywhere."""
+    seed: int = 0
 
 
 class ConstitutionConfig(StageConfig):
@@ -154,7 +166,7 @@ class ConstitutionConfig(StageConfig):
     engine: EngineConfig = Transformers()
     sampling: Sampling = Sampling(max_tokens=512)
     reviser: ModelRef | None = None
-    """Critiques and revises in its place."""
+    """Critiques and revises in its place. Both are held in memory together."""
     reviser_engine: EngineConfig = Transformers()
     reviser_sampling: Sampling = Sampling(max_tokens=512)
     principles: FileRef | None = None
@@ -162,6 +174,14 @@ class ConstitutionConfig(StageConfig):
     rounds: int = Field(default=1, ge=1)
     """Critiques and revisions of each answer, by another principle each."""
     limit: int | None = Field(default=None, ge=1)
+    """Only so many train prompts (all test prompts are answered)."""
+    test_share: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """As of stage `answers`."""
     seed: int = 0
+    """Of the principles."""
 
-
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.reviser is None and "reviser_engine" in self.model_fields_set:
+            raise ValueError("reviser_engine is for a reviser; name one, or leave reviser_engine out")
+        return self

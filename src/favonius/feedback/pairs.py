@@ -1,82 +1,96 @@
-"""Stage `pairs`: ratings become preferences (zephyr-spec §1.3)."""
+"""Stage `pairs`: rated answers become preferences (zephyr-spec §1.3)."""
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from favonius.data.checks import Drops
-from favonius.data.rows import read_rows, write_rows
+from favonius.data.raw import counted
+from favonius.data.rows import iterate_rows, line_of
+from favonius.data.shapes import LOOKED_AT
 from favonius.errors import FavoniusError
-from favonius.feedback.config import PairsConfig
-from favonius.files import write_json
+from favonius.feedback.binarise import as_pairs, without_score
+from favonius.feedback.compare_rules import Compared, RuleSums, variants
+from favonius.feedback.config import Binarisation, PairsConfig
+from favonius.feedback.repair import repaired
+from favonius.files import replacing, write_json
 from favonius.run import Context, Inputs
-from favonius.types import Pair, Rating
+from favonius.types import Feedback
+
+
+@dataclass
+class Account:
+    """What became of prompts before a rule saw them."""
+
+    prompts: int = 0
+    sourceless: int = 0
+    """Prompts that do not say where they come from."""
+    dropped: Drops = field(default_factory=Drops)
+    unscored: int = 0
+    """Answers that the rule cannot use."""
+    repairs: Counter[str] = field(default_factory=Counter)
 
 
 def run(config: PairsConfig, inputs: Inputs, out: Path, context: Context) -> None:
-    """Writes pairs.jsonl and stats.json."""
-    ratings = read_rows(inputs.folder(config.ratings) / "ratings.jsonl", Rating)
-    drops = Drops()
-    pairs = [pair for group in by_prompt(ratings) if (pair := binarise(group, config, drops)) is not None]
-    if not any(pair.split == "train" for pair in pairs):
-        causes = ", ".join(f"{count} {cause}" for cause, count in drops.counts.items())
-        raise FavoniusError(f"{out.name}: no prompt gave a pair to train on ({causes})")
-    write_rows(out / "pairs.jsonl", pairs)
-    write_json(out / "stats.json", {"kept": len(pairs), **drops.record(), **describe(pairs)})
+    """Writes pairs.jsonl, comparison.json (how other rules would differ on the same rows) and stats.json.
 
-
-def by_prompt(ratings: Iterable[Rating]) -> list[list[Rating]]:
-    groups: dict[str, list[Rating]] = {}
-    for rating in ratings:
-        groups.setdefault(rating.answer.prompt_id, []).append(rating)
-    return list(groups.values())
-
-
-def binarise(ratings: Sequence[Rating], config: PairsConfig, drops: Drops) -> Pair | None:
-    """The best answer without a forbidden flaw against a seeded random lower one, or None, counted.
-
-    Lower: a smaller score, or a forbidden flaw. Answers with the same text as the chosen one are never rejected.
+    FavoniusError where no prompt gives a pair to train on.
     """
-    prompt_id = ratings[0].answer.prompt_id
-    sound = [rating for rating in ratings if not set(rating.answer.flaws) & set(config.never_chosen)]
-    if not sound:
-        drops.add("every answer has a flaw", prompt_id)
-        return None
-    best = max(sound, key=lambda rating: rating.score)
-    others = [rating for rating in ratings if rating.answer.text != best.answer.text]
-    if not others:
-        drops.add("all answers are the same", prompt_id)
-        return None
-    lower = [rating for rating in others if rating not in sound or rating.score < best.score]
-    if not lower:
-        drops.add("tie", prompt_id)
-        return None
-    # Seeded by the prompt, so that one prompt more or less changes no other pair.
-    worse = random.Random(f"{config.seed} {prompt_id}").choice(lower)
-    return Pair(
-        id=prompt_id, split=best.answer.split, prompt=best.answer.prompt,
-        chosen=best.answer.text, rejected=worse.answer.text,
-        chosen_finished=best.answer.finished, rejected_finished=worse.answer.finished,
-        chosen_source=best.answer.source, rejected_source=worse.answer.source,
-        chosen_score=best.score, rejected_score=worse.score,
-    )  # fmt: skip
+    path = inputs.folder(config.ratings) / "feedback.jsonl"
+    account = Account()
+    compared = Compared(variants(config, list(islice(iterate_rows(path, Feedback), LOOKED_AT))), config)
+    with replacing(out / "pairs.jsonl") as temporary:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            for row in prepared(iterate_rows(path, Feedback), config, account):
+                file.writelines(map(line_of, as_pairs(row, compared.add(row)[0], config.rule, config.seed)))
+        if compared.own.sums.pairs == compared.own.held_out:
+            raise FavoniusError(f"{out.name}: no prompt gave a pair to train on ({in_words(account, compared.own)})")
+    context.progress.say(f"  {counted(compared.own.sums.pairs, 'pair')} of {counted(account.prompts, 'prompt')}")
+    write_json(out / "comparison.json", compared.record())
+    write_json(out / "stats.json", stats(account, compared.own))
 
 
-def describe(pairs: Sequence[Pair]) -> dict[str, object]:
-    """What a reader wants to know before believing the pairs: who wins, and by length alone how often."""
-    longer = sum(len(pair.chosen) > len(pair.rejected) for pair in pairs)
+def prepared(rows: Iterable[Feedback], how: Binarisation, account: Account) -> Iterator[Feedback]:
+    """The rows that a rule is to see: prompts of other sources than those left out, with their scores repaired."""
+    for row in rows:
+        account.prompts += 1
+        account.sourceless += row.source is None
+        if row.source in how.without_sources:
+            account.dropped.add(f"prompt of {row.source}", row.id)
+            continue
+        if how.repair is not None:
+            row = repaired(row, how.repair, account.repairs)
+        account.unscored += without_score(row, how.score)
+        yield row
+
+
+def stats(account: Account, own: RuleSums) -> dict[str, Any]:
+    """For stats.json: `prompts` = those that gave pairs + all of `dropped`."""
     return {
-        "held out": sum(pair.split == "test" for pair in pairs),
-        "wins": dict(Counter(pair.chosen_source for pair in pairs).most_common()),
-        "losses": dict(Counter(pair.rejected_source for pair in pairs).most_common()),
-        "longer_chosen_share": round(longer / len(pairs), 3),
-        "mean_chosen_words": _mean_words([pair.chosen for pair in pairs]),
-        "mean_rejected_words": _mean_words([pair.rejected for pair in pairs]),
+        "kept": own.sums.pairs,
+        **all_dropped(account, own).record(),
+        "prompts": account.prompts,
+        "prompts_without_source": account.sourceless,
+        "held out": own.held_out,
+        "answers_without_score": account.unscored,
+        **({"repairs": dict(account.repairs)} if account.repairs else {}),
+        **own.sums.record(),
     }
 
 
-def _mean_words(texts: Sequence[str]) -> float:
-    return round(sum(len(text.split()) for text in texts) / len(texts), 1)
+def all_dropped(account: Account, own: RuleSums) -> Drops:
+    dropped = Drops()
+    dropped.absorb(account.dropped)
+    dropped.absorb(own.dropped)
+    return dropped
+
+
+def in_words(account: Account, own: RuleSums) -> str:
+    """Why prompts were dropped: `12 tie, 3 fewer than two answers have a score`."""
+    counts = all_dropped(account, own).counts
+    return ", ".join(f"{count:,} {cause}" for cause, count in counts.most_common()) or "all prompts are held out"

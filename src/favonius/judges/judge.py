@@ -28,6 +28,8 @@ class Failure:
 
     cause: str
     raw: str | None = None
+    asked: bool = True
+    """False where there was no money left to ask: the judge did not fail, and another run goes on."""
 
 
 Verdict = Score | Failure
@@ -40,6 +42,8 @@ class Judgement:
     verdicts: tuple[Verdict, ...]
     comparisons: tuple[Comparison, ...] = ()
     calls: tuple[JudgeCall, ...] = ()
+    members: Mapping[str, Judgement] = field(default_factory=dict)
+    """Of an ensemble: what each judge in it made of the case."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,19 @@ class Showing:
     sample: int = 0
 
 
+FIRST = Showing()
+"""The plain way of asking."""
+
+
 class Judge(Protocol):
     """`mark` names it in everything it judged; `tokens` counts what it has written or read."""
 
     mark: JudgedBy
-    tokens: int
 
-    def judge(
-        self, cases: Sequence[Feedback], showing: Showing = Showing(), label: str = "  judging"
-    ) -> list[Judgement]:
+    @property
+    def tokens(self) -> int: ...
+
+    def judge(self, cases: Sequence[Feedback], showing: Showing = FIRST, label: str = "  judging") -> list[Judgement]:
         """A judgement per case, in order. Showings that a judge is blind to (order, where it sees one answer at a
         time; samples, where it draws none) give what the first showing gave."""
         ...

@@ -2,12 +2,75 @@
 
 from __future__ import annotations
 
-from favonius.judges.config import JudgeConfig
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from favonius.engines.interview import Interviews, interviews
+from favonius.judges.config import (
+    AspectsJudge,
+    ContrastJudge,
+    CritiqueJudge,
+    DistilledJudge,
+    EnsembleJudge,
+    JudgeConfig,
+    LikelihoodJudge,
+    OneJudge,
+    PairwiseJudge,
+    SpokenJudge,
+)
 from favonius.judges.judge import Judge
-from favonius.judges.likelihood import Likelihood
-from favonius.run import Inputs
+from favonius.run import Context, Inputs
 
 
-def open_judge(config: JudgeConfig, inputs: Inputs) -> Judge:
-    """Load the judge that a config asks for."""
-    return Likelihood(inputs.model(config.model), config.max_length)
+@contextmanager
+def open_judge(config: JudgeConfig, inputs: Inputs, context: Context) -> Iterator[Judge]:
+    """The judge that a config asks for, with its models, ready until the block ends.
+
+    All spoken members of an ensemble share engines, ledger and purse: one ledger at a time may write in a run.
+    """
+    with ExitStack() as stack:
+        members = config.judges if isinstance(config, EnsembleJudge) else {"": config}
+        speak = any(isinstance(member, SpokenJudge) for member in members.values())
+        opened = stack.enter_context(interviews(context)) if speak else None
+        judges = {name: _open_one(member, inputs, context, opened) for name, member in members.items()}
+        if isinstance(config, EnsembleJudge):
+            from favonius.judges.ensemble import Ensemble
+
+            yield Ensemble(config, judges)
+        else:
+            yield judges[""]
+
+
+def _open_one(config: OneJudge, inputs: Inputs, context: Context, opened: Interviews | None) -> Judge:
+    """Each kind is imported where it is wanted: those that read weights load torch, those that ask need not."""
+    match config:
+        case LikelihoodJudge():
+            from favonius.judges.likelihood import Likelihood
+
+            return Likelihood(config, inputs, context)
+        case ContrastJudge():
+            from favonius.judges.contrast import Contrast
+
+            return Contrast(config, inputs, context)
+        case DistilledJudge():
+            from favonius.judges.distilled import Distilled
+
+            return Distilled(config, inputs, context)
+    assert opened is not None
+    return _open_spoken(config, inputs, opened)
+
+
+def _open_spoken(config: AspectsJudge | CritiqueJudge | PairwiseJudge, inputs: Inputs, opened: Interviews) -> Judge:
+    from favonius.judges.spoken.asking import Spoken
+    from favonius.judges.spoken.aspects import Aspects
+    from favonius.judges.spoken.critique import Critique
+    from favonius.judges.spoken.pairwise import Pairwise
+
+    source = inputs.speaker(config.model)
+    match config:
+        case AspectsJudge():
+            return Spoken(Aspects.of(config, inputs), opened.open(config.engine, source), source.name)
+        case CritiqueJudge():
+            return Spoken(Critique.of(config, inputs), opened.open(config.engine, source), source.name)
+        case PairwiseJudge():
+            return Spoken(Pairwise.of(config, inputs), opened.open(config.engine, source), source.name)

@@ -10,7 +10,7 @@ from favonius.corpus.config import DataConfig
 from favonius.dialogues.config import DialoguesConfig
 from favonius.dialogues.openings.config import OpeningsConfig
 from favonius.evals.config import EvaluateConfig
-from favonius.feedback.config import AnswersConfig, PairsConfig, RatingsConfig
+from favonius.feedback.config import AnswersConfig, BestConfig, ConstitutionConfig, PairsConfig, RatingsConfig
 from favonius.recipe import AnyStage
 from favonius.run import Context, Inputs
 from favonius.train.config import TrainConfig
@@ -45,6 +45,14 @@ def stage_of(config: AnyStage) -> Stage:
             from favonius.feedback import pairs
 
             return pairs.run
+        case BestConfig():
+            from favonius.feedback import best
+
+            return best.run
+        case ConstitutionConfig():
+            from favonius.feedback import constitution
+
+            return constitution.run
         case TrainConfig():
             from favonius.train import stage as train
 

@@ -85,10 +85,13 @@ def run_recipe(
 
 
 def _until(recipe: Recipe, last: str | None) -> list[str]:
-    """Names of the steps up to and with `last`."""
+    """Names of the steps up to and with `last`, which may also be a round (`online-2`) or a block of them."""
     names = list(recipe.steps)
     if last is None:
         return names
+    if last in recipe.aliases:
+        of_round = (name for name in reversed(names) if name.startswith(f"{last}-"))
+        last = next(of_round, recipe.aliases[last])
     if last not in names:
         raise UserError(f"--until {last}: the recipe has no such step{choice(last, names)}")
     return names[: names.index(last) + 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,25 @@ class Document:
 
     value: Any
     places: Mapping[KeyPath, str]
+    written: Mapping[KeyPath, KeyPath] = field(default_factory=dict)
+    """Paths of `value` that stand elsewhere in the file: a step of a round where its block has it."""
 
     def place(self, path: KeyPath) -> str:
         """`recipes/x.yaml:17` or `--set steps.dsft.epochs=2`: where `path`, or else what holds it, was written."""
+        path = self.as_written(path)
         while path not in self.places:
             path = path[:-1]
         return self.places[path]
 
+    def as_written(self, path: KeyPath) -> KeyPath:
+        """`path` as the file has it."""
+        ends = (end for end in range(len(path), 0, -1) if path[:end] in self.written)
+        end = next(ends, 0)
+        return (*self.written[path[:end]], *path[end:]) if end else path
+
     def error(self, path: KeyPath, sentence: str) -> str:
         """`recipes/x.yaml:17: steps.ddpo.learning_rte: <sentence>`."""
-        where = f" {dotted(path)}:" if path else ""
+        where = f" {dotted(self.as_written(path))}:" if path else ""
         return _on_one_line(f"{self.place(path)}:{where} {sentence}")
 
 

@@ -12,7 +12,7 @@ from favonius.corpus.config import DataConfig
 from favonius.dialogues.config import DialoguesConfig
 from favonius.dialogues.openings.config import OpeningsConfig
 from favonius.evals.config import EvaluateConfig
-from favonius.feedback.config import AnswersConfig, PairsConfig, RatingsConfig
+from favonius.feedback.config import AnswersConfig, BestConfig, ConstitutionConfig, PairsConfig, RatingsConfig
 from favonius.models.config import ModelConfig
 from favonius.recipe.problems import TAGS
 from favonius.run import Budget, Reference, references
@@ -26,6 +26,8 @@ AnyStage = (
     | AnswersConfig
     | RatingsConfig
     | PairsConfig
+    | BestConfig
+    | ConstitutionConfig
     | TrainConfig
     | EvaluateConfig
 )
@@ -45,6 +47,8 @@ class Recipe(Noun):
     """What may be spent on models that have a price; without it there is no cap."""
     steps: dict[FolderName, Annotated[AnyStage, Field(discriminator="stage")]] = Field(min_length=1)
     """Name → what to do; the name is the step's folder in the run folder."""
+    aliases: dict[FolderName, FolderName] = Field(default={})
+    """Further names of steps. Rounds give some: `online` for what the last of them trained."""
 
     def ablations(self) -> frozenset[str]:
         """Names of the steps that only --with-ablations runs."""
@@ -61,26 +65,19 @@ class Recipe(Noun):
         """Plain values as its author would write them, defaults left out: what `recipe.yaml` of a run holds."""
         steps = {name: config for name, config in self.steps.items() if name not in leaving_out}
         optional = {"parameters": self.parameters, "budget": self.budget}
+        aliases = {alias: name for alias, name in self.aliases.items() if name in steps}
         return {
             "name": self.name,
             **{key: _as_written(value, frozenset()) for key, value in optional.items() if value},
             "models": _as_written(self.models, frozenset()),
             "steps": {name: _as_written(config, leaving_out) for name, config in steps.items()},
+            **({"aliases": aliases} if aliases else {}),
         }
 
 
 def validated(value: Any) -> Recipe:
     """Strictly: no text for numbers, no numbers for text. Through JSON, where a list may stand for a tuple."""
     return Recipe.model_validate_json(json.dumps(value), strict=True)
-
-
-def json_schema() -> dict[str, Any]:
-    """For editors that check a recipe while it is written."""
-    schema = Recipe.model_json_schema()
-    schema["properties"]["models"]["additionalProperties"] = {
-        "anyOf": [{"type": "string", "description": "The model's source."}, {"$ref": "#/$defs/ModelConfig"}]
-    }
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _as_written(value: Any, leaving_out: Set[str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from favonius.errors import UserError
@@ -24,7 +25,7 @@ def override(document: Document, text: str) -> Document:
     above = [path[:end] for end in range(1, len(path))]
     places |= {prefix: change.place(()) for prefix in above if prefix not in places}
     places |= {path + known: place for known, place in change.places.items()}
-    return Document(value, places)
+    return replace(document, value=value, places=places)
 
 
 def _parameter(document: Document, keys: tuple[str, ...]) -> tuple[str, ...]:
@@ -35,10 +36,15 @@ def _parameter(document: Document, keys: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _refuse_unknown_name(document: Document, keys: tuple[str, ...], text: str) -> None:
-    named = document.value.get(keys[0]) if isinstance(document.value, dict) else None
-    if keys[0] in NAMED and len(keys) > 1 and isinstance(named, dict) and keys[1] not in named:
-        sentence = f"the recipe has no such {keys[0].removesuffix('s')}{choice(keys[1], named)}"
-        raise UserError(f"--set {text}: {dotted(keys[:2])}: {sentence}")
+    in_block = keys[0] == keys[2] == "steps" if len(keys) > 3 else False
+    named: Any = document.value
+    for end, key in enumerate(keys[: 4 if in_block else 2], start=1):
+        if not isinstance(named, dict):
+            return
+        if keys[0] in NAMED and end % 2 == 0 and key not in named:
+            sentence = f"the recipe has no such {keys[0].removesuffix('s')}{choice(key, named)}"
+            raise UserError(f"--set {text}: {dotted(keys[:end])}: {sentence}")
+        named = named.get(key)
 
 
 def _replaced(old: Any, keys: tuple[str, ...], new: Any, text: str, above: KeyPath) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ def fill_in(document: Document) -> tuple[Document, list[Problem]]:
         return document, []
     problems = [
         Problem(path, f"{text} names no parameter{choice(text[1:], parameters)}")
-        for path, text in _named(document.value, ())
+        for path, text in names_in(document.value, ())
         if path[0] != PARAMETERS and text[1:] not in parameters
     ]
-    filled = {key: value if key == PARAMETERS else _filled(value, parameters) for key, value in document.value.items()}
-    return Document(filled, document.places), problems
+    value = {key: item if key == PARAMETERS else filled(item, parameters) for key, item in document.value.items()}
+    return replace(document, value=value), problems
 
 
 def with_files_from_here(text: str, folder: Path) -> str:
@@ -38,22 +39,24 @@ def with_files_from_here(text: str, folder: Path) -> str:
     return text
 
 
-def _named(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+def names_in(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """Every text `$name` under `path`, with its own path."""
     if isinstance(value, str) and value.startswith("$"):
         yield path, value
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _named(item, (*path, key))
+            yield from names_in(item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _named(item, (*path, index))
+            yield from names_in(item, (*path, index))
 
 
-def _filled(value: Any, parameters: Mapping[str, Any]) -> Any:
+def filled(value: Any, parameters: Mapping[str, Any]) -> Any:
+    """`value` with what `parameters` has in place of each text `$name`; names that it has not stay."""
     if isinstance(value, str) and value.startswith("$"):
         return parameters.get(value[1:], value)
     if isinstance(value, Mapping):
-        return {key: _filled(item, parameters) for key, item in value.items()}
+        return {key: filled(item, parameters) for key, item in value.items()}
     if isinstance(value, list):
-        return [_filled(item, parameters) for item in value]
+        return [filled(item, parameters) for item in value]
     return value

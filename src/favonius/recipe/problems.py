@@ -92,7 +92,8 @@ def _sentence(kind: str, context: dict[str, Any], details: ErrorDetails) -> str:
         options = re.findall(r"'([^']*)'", context["expected"])
         return f"unknown value {given}{choice(str(details['input']), options)}"
     if kind == "too_short":
-        return f"needs at least {context['min_length']} entries, not {context['actual_length']}"
+        least = context["min_length"]
+        return f"needs at least {least} entr{'y' if least == 1 else 'ies'}, not {context['actual_length']}"
     if kind == "string_too_short":
         return "must not be empty"
     if kind == "string_pattern_mismatch":

@@ -8,19 +8,25 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from favonius.corpus.config import FILES_OF, SHAPE_OF, DataConfig, unchangeable, unlike
 from favonius.engines.config import LlamaCpp, OpenAI
 from favonius.errors import UserError
 from favonius.evals.config import EvaluateConfig
+from favonius.judges.config import DistilledJudge
 from favonius.models.spec import parse
 from favonius.recipe.document import KeyPath
 from favonius.recipe.model import AnyStage, Recipe
 from favonius.recipe.problems import Problem, choice
 from favonius.run import FileRef, ModelRef, Reference, RowsRef, StepRef
 from favonius.train.config import TrainConfig
-from favonius.train.objectives import SFT
+from favonius.train.objectives import SFT, Reward
 
 TAKEN = frozenset({"lock"})
 """Names that the run folder uses itself."""
+DIALOGUES = ("dialogues", "data", "best", "constitution")
+PAIRS = ("pairs", "data", "constitution")
+FEEDBACK = ("ratings", "data")
+"""Stages whose steps make rows to be trained on."""
 
 
 def check_references(recipe: Recipe, folder: Path | None, left_out: Set[str] = frozenset()) -> list[Problem]:
@@ -34,6 +40,7 @@ def check_references(recipe: Recipe, folder: Path | None, left_out: Set[str] = f
         problems += [
             Problem(("budget", "steps", name), f"no such step{choice(name, recipe.steps)}") for name in unknown
         ]
+    problems += _alias_problems(recipe, left_out)
     earlier: dict[str, AnyStage] = {}
     for name, config in recipe.steps.items():
         path: KeyPath = ("steps", name)
@@ -53,6 +60,14 @@ def check_references(recipe: Recipe, folder: Path | None, left_out: Set[str] = f
         problems += _own_problems(recipe, config, path)
         earlier[name] = config
     return problems
+
+
+def _alias_problems(recipe: Recipe, left_out: Set[str]) -> Iterator[Problem]:
+    for alias, name in recipe.aliases.items():
+        if alias in recipe.models or alias in recipe.steps:
+            yield Problem(("aliases", alias), f"a model or step is called {alias} too; rename one of them")
+        if name not in recipe.steps and name not in left_out:
+            yield Problem(("aliases", alias), f"no such step{choice(name, recipe.steps)}")
 
 
 def _model_problems(recipe: Recipe, folder: Path) -> list[Problem]:
@@ -93,7 +108,8 @@ def _name_problem(
     if isinstance(reference, StepRef):
         wanted = _wanted_stages(config, field)
         fitting = [name for name, step in earlier.items() if step.stage in wanted]
-        kind = f"{' or '.join(wanted)} step"
+        *others, last = wanted
+        kind = f"{', '.join(others)} or {last} step" if others else f"{last} step"
     else:
         fitting = [*recipe.models, *(name for name, step in earlier.items() if isinstance(step, TrainConfig))]
         kind = "model or train step"
@@ -109,13 +125,20 @@ def _name_problem(
 
 
 def _wanted_stages(config: AnyStage, field: str) -> tuple[str, ...]:
-    """Fields are called like the stage they take, but for prompts and for what is trained on; what a model would make
-    of dialogues, pairs and openings may also come from data."""
-    if isinstance(config, TrainConfig):
-        field = "dialogues" if isinstance(config.objective, SFT) else "pairs"
-    elif field == "prompts":
-        field = "dialogues"
-    return (field, "data") if field in ("dialogues", "pairs", "openings") else (field,)
+    """Of the steps that `field` of `config` may name."""
+    match config:
+        case TrainConfig():
+            if isinstance(config.objective, SFT):
+                return DIALOGUES
+            return FEEDBACK if isinstance(config.objective, Reward) else PAIRS
+        case DataConfig():
+            return tuple(FILES_OF)
+        case EvaluateConfig():
+            return PAIRS if field == "pairs" else DIALOGUES
+        case _ if field == "prompts":
+            return ("dialogues", "openings", "data")
+        case _:  # fields called like the stage that they take
+            return (field, "data")
 
 
 def _file_problem(recipe: Recipe, reference: FileRef, folder: Path | None) -> str | None:
@@ -136,25 +159,53 @@ def _own_problems(recipe: Recipe, config: AnyStage, path: KeyPath) -> Iterator[P
     if isinstance(config, EvaluateConfig) and config.baseline not in config.models:
         sentence = f"no model of this step is labelled {config.baseline}{choice(config.baseline, config.models)}"
         yield Problem((*path, "baseline"), sentence)
-    yield from _engine_problems(recipe, config, path)
+    if isinstance(config, DataConfig):
+        yield from _source_problems(recipe, config, path)
+    for holder, above in _holders(config, path):
+        for place, model, engine in _direct_models(holder, above):
+            source = recipe.models[model].source if model in recipe.models else ""
+            if wrong := _engine_problem(model, source, engine) or _reward_problem(recipe, holder, model):
+                yield Problem(place, wrong)
 
 
-def _engine_problems(recipe: Recipe, value: Any, path: KeyPath) -> Iterator[Problem]:
-    """llama.cpp runs GGUF files only, servers answer for api:// models only, and those have no weights for the rest."""
+def _source_problems(recipe: Recipe, config: DataConfig, path: KeyPath) -> Iterator[Problem]:
+    """Files that a step does not write, and steps whose rows do not go together."""
+    shapes = {name: source.shape for name, source in config.sources.items() if source.shape is not None}
+    for name, source in config.sources.items():
+        stage = recipe.steps[source.step].stage if source.step in recipe.steps else ""
+        files = FILES_OF.get(stage, ())
+        if source.file is not None and files and source.file not in files:
+            yield Problem((*path, "sources", name, "file"), f"{source.step} writes {' and '.join(files)} only")
+        elif files and (stage != "data" or source.file is not None):
+            shapes[name] = SHAPE_OF[source.file or files[0]]
+    if problem := unlike(shapes) or unchangeable(shapes, config.filters):
+        yield Problem(path, problem)
+
+
+def _holders(value: Any, path: KeyPath) -> Iterator[tuple[BaseModel, KeyPath]]:
+    """Every config in a config, itself first, with its key path."""
     if isinstance(value, BaseModel):
-        fields = {name: getattr(value, name) for name in type(value).model_fields}
-        for place, reference in _direct_models(fields, path):
-            source = recipe.models[reference].source if reference in recipe.models else ""
-            if sentence := _engine_problem(reference, source, fields.get("engine")):
-                yield Problem(place, sentence)
-        for name, item in fields.items():
-            yield from _engine_problems(recipe, item, (*path, name))
+        yield value, path
+        for name in type(value).model_fields:
+            yield from _holders(getattr(value, name), (*path, name))
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _engine_problems(recipe, item, (*path, key))
+            yield from _holders(item, (*path, key))
+
+
+def _reward_problem(recipe: Recipe, holder: BaseModel, model: str) -> str | None:
+    """A distilled judge is a train step of its own kind, which makes nothing that anyone else can use."""
+    step = recipe.steps.get(model)
+    gives_rewards = isinstance(step, TrainConfig) and isinstance(step.objective, Reward)
+    if isinstance(holder, DistilledJudge) == gives_rewards or step is None:
+        return None
+    if gives_rewards:
+        return f"{model} gives rewards and writes no text; only a judge of kind distilled takes it"
+    return f"{model} gives no rewards; a judge of kind distilled takes a train step with objective reward"
 
 
 def _engine_problem(model: str, source: str, engine: Any) -> str | None:
+    """llama.cpp runs GGUF files only, servers answer for api:// models only, and those have no weights for the rest."""
     served = source.startswith("api:")
     if isinstance(engine, OpenAI):
         return None if served else f"{model} is no api:// model, and engine openai talks to those only"
@@ -166,9 +217,14 @@ def _engine_problem(model: str, source: str, engine: Any) -> str | None:
     return None
 
 
-def _direct_models(fields: Mapping[str, Any], path: KeyPath) -> Iterator[tuple[KeyPath, ModelRef]]:
-    """Models named by the fields beside an engine, singly or in a mapping."""
-    for name, value in fields.items():
+def _direct_models(holder: BaseModel, path: KeyPath) -> Iterator[tuple[KeyPath, ModelRef, Any]]:
+    """Models that a config's own fields name, singly or in a mapping, each with the engine that stands beside it:
+    `reviser_engine` for `reviser`, else `engine`."""
+    for name in type(holder).model_fields:
+        value = getattr(holder, name)
+        if isinstance(holder, EvaluateConfig) and name == "teacher":
+            continue  # it is compared with the judge, and not asked
+        engine = getattr(holder, f"{name}_engine", getattr(holder, "engine", None))
         for key, item in value.items() if isinstance(value, Mapping) else [(None, value)]:
             if isinstance(item, ModelRef):
-                yield (*path, name, key) if key is not None else (*path, name), item
+                yield (*path, name, key) if key is not None else (*path, name), item, engine

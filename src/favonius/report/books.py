@@ -6,15 +6,17 @@ A run may be at work in the folder: nothing is locked, brought up to date, recla
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from favonius.engines.ledger_books import Cause, Charge, Spend, charges, failure_causes, spend
 from favonius.engines.ledger_schema import SCHEMA
-from favonius.errors import brief
+from favonius.errors import FavoniusError, brief
 
 WAIT_SECONDS = 5.0
+REPLY = "SELECT json_extract(completion, '$.text') FROM completions WHERE key = ?"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,22 @@ def read_books(run: Path) -> Books:
             return Books(tuple(spend(database)), tuple(charges(database)), tuple(failure_causes(database)))
     except (sqlite3.Error, OSError) as error:
         return Books(trouble=f"it cannot be read ({brief(error)})")
+
+
+def read_replies(run: Path, keys: Iterable[str]) -> dict[str, str]:
+    """By key, the texts of those requests that have an answer in the ledger of the run folder `run`.
+
+    FavoniusError where the ledger cannot be read.
+    """
+    file = run / "ledger.sqlite"
+    try:
+        with closing(_open_to_read(file)) as database:
+            if trouble := _unreadable(database):
+                raise FavoniusError(f"{file}: {trouble}")
+            found = ((key, database.execute(REPLY, (key,)).fetchone()) for key in keys)
+            return {key: row[0] for key, row in found if row is not None}
+    except sqlite3.Error as error:
+        raise FavoniusError(f"{file}: it cannot be read ({brief(error)})") from error
 
 
 def _open_to_read(file: Path) -> sqlite3.Connection:

@@ -15,6 +15,7 @@ from favonius.errors import UserError
 from favonius.files import read_json
 from favonius.report.books import Books, read_books
 from favonius.run import Identity, Manifest, StepFolder
+from favonius.types import JudgedBy
 
 State = Literal["done", "unfinished", "not started", "left out"]
 Row = dict[str, Any]
@@ -63,7 +64,9 @@ class Results(Reading):
 
     baseline: str
     judge: str
+    judged_by: JudgedBy | None = None
     judge_is_teacher: bool = False
+    """Or it is one of the judges."""
     prompts: int
     samples: int
     labels: tuple[str, ...]
@@ -213,6 +216,13 @@ def _read_metrics(file: Path) -> tuple[tuple[Row, ...], tuple[Alarm, ...], int]:
         tuple(sorted(alarms.values(), key=lambda alarm: alarm.step)),
         unreadable,
     )
+
+
+def rows_of(file: Path) -> Iterator[Row]:
+    """The rows of a file that a finished step has written, one at a time; none where there is no file."""
+    if file.is_file():
+        with open(file, encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
 
 
 def seeds(steps: tuple[Step, ...]) -> list[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from favonius.engines.ledger_books import Spend
+from favonius.report.bars import Bars, bars_of
 from favonius.report.drops import Drop, counted, shortened
 from favonius.report.gather import Reading, Run, Step
 from favonius.report.money import per_thousand
@@ -18,10 +19,6 @@ from favonius.report.public import Public
 from favonius.report.wording import NONE, count, decimal
 from favonius.types import Message
 
-BARS_SHOWN = 10
-"""Of a list of bars; the others are folded, ..."""
-FEW = 3
-"""... unless they are as few as this."""
 SPEAKERS = {"user": "user", "assistant": "teacher"}
 
 
@@ -84,25 +81,6 @@ class SectorStats(Reading):
     asked: int = 0
     topics: Coverage = Coverage()
     shown: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A label, how often it came, and its length in hundredths of the longest."""
-
-    label: str
-    count: int
-    length: float
-
-
-@dataclass(frozen=True)
-class Bars:
-    """The longest first."""
-
-    title: str
-    note: str
-    shown: tuple[Bar, ...]
-    folded: tuple[Bar, ...]
 
 
 @dataclass(frozen=True)
@@ -224,14 +202,9 @@ def _of_topics(found: int, asked_for: int) -> str:
 
 
 def _bars(title: str, coverage: Coverage, note: str = "") -> Bars | None:
-    """None where there is nothing to draw."""
-    ordered = sorted(coverage.counts.items(), key=lambda item: (-item[1], item[0]))
-    if not ordered:
-        return None
-    bars = tuple(Bar(label, times, 100.0 * times / max(1, ordered[0][1])) for label, times in ordered)
-    shown = BARS_SHOWN if len(bars) > BARS_SHOWN + FEW else len(bars)
-    even = f"evenness {decimal(coverage.evenness, 2)}" if coverage.evenness is not None and len(bars) > 1 else ""
-    return Bars(title, ", ".join(filter(None, (note, even))), bars[:shown], bars[shown:])
+    is_list = coverage.evenness is not None and len(coverage.counts) > 1
+    even = f"evenness {decimal(coverage.evenness, 2)}" if is_list else ""
+    return bars_of(title, coverage.counts, ", ".join(filter(None, (note, even))))
 
 
 def _voice(role: str, stats: DialoguesStats) -> Voice:

@@ -8,31 +8,38 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from favonius import __version__
-from favonius.engines.ledger_books import in_dollars
 from favonius.files import write_text
 from favonius.report import tables, wording
+from favonius.report.answers_made import answers_made
 from favonius.report.data_in import data_in
 from favonius.report.drops import drops
+from favonius.report.environment import environment
 from favonius.report.gather import Run, Step, read_run, seeds
 from favonius.report.made import SPEAKERS, conversations, openings
 from favonius.report.money import bill
+from favonius.report.pairs_made import best_made, pairs_made
 from favonius.report.plots import Chart, charts
 from favonius.report.public import Public, printable
+from favonius.report.revised import revised
 from favonius.report.story import tell
 
 EXAMPLES = 6
 ROUNDS_SHOWN = 2
 """Of a sample conversation; the others are folded."""
 COUNTED = frozenset({"kept", "dropped", "samples", "tokens", "seconds"})
-SHOWN_ELSEWHERE = frozenset({"train", "data", "openings", "dialogues"})
+SHOWN_ELSEWHERE = frozenset({"train", "data", "openings", "dialogues", "answers", "pairs", "best", "constitution"})
 """Stages whose numbers have a section of their own."""
 SECTIONS = {
     "results": "Results",
     "training": "Training",
     "answers": "Answers",
+    "pairs": "Pairs",
+    "best": "Best of n",
+    "pool": "Answers to be judged",
+    "constitution": "Revisions",
     "conversations": "Conversations",
     "openings": "Openings",
     "data-in": "Data in",
@@ -42,6 +49,8 @@ SECTIONS = {
     "reproducibility": "Reproducibility",
 }
 """Id → what the page's list of contents calls it."""
+FEEDBACK = {"pairs_made": "pairs", "best_made": "best", "answers_made": "pool", "revised": "constitution"}
+"""Parts of a page on feedback, and the ids of their sections."""
 TRAINING_FACTS = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer")
 
 
@@ -95,45 +104,47 @@ def _chapters(run: Run, public: Public) -> dict[str, Any]:
     talks = [step for step in run.of_stage("dialogues") if step.state != "left out"]
     made = [conversations(run, step, f"d{number}", public) for number, step in enumerate(talks)]
     opened = [openings(step, public) for step in run.of_stage("openings") if step.state != "left out"]
+    feedback = _feedback(run, public)
     sieved = [data_in(step, public) for step in run.steps if step.stage == "data" or step.stats.get("filters")]
     cost = bill(run, public)
     found = {"conversations": made, "openings": opened, "data_in": sieved, "bill": cost, "trainings": trainings}
-    makes_data = bool(made or opened or sieved)
+    makes_data = bool(made or opened or sieved or any(feedback.values()))
     present = {
         "results": bool(run.of_stage("evaluate")) or not makes_data,
         "training": bool(trainings) or not makes_data,
         "answers": bool(run.of_stage("evaluate")),
+        **{FEEDBACK[name]: bool(found) for name, found in feedback.items()},
         "conversations": bool(made),
         "openings": bool(opened),
         "data-in": bool(sieved),
         "cost": bool(cost),
     }
-    return {**found, "sections": {name: title for name, title in SECTIONS.items() if present.get(name, True)}}
+    return {
+        **found,
+        **feedback,
+        "sections": {name: title for name, title in SECTIONS.items() if present.get(name, True)},
+    }
+
+
+def _feedback(run: Run, public: Public) -> dict[str, list[Any]]:
+    """What was made on the way from answers to preferences, step by step."""
+
+    def steps(stage: str) -> list[Step]:
+        return [step for step in run.of_stage(stage) if step.state != "left out"]
+
+    return {
+        "pairs_made": [pairs_made(run, step, f"p{number}", public) for number, step in enumerate(steps("pairs"))],
+        "best_made": [best_made(step, public) for step in steps("best")],
+        "answers_made": [answers_made(run, step, public) for step in steps("answers")],
+        "revised": [revised(run, step, public) for step in steps("constitution")],
+    }
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("favonius.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        count=wording.count,
-        decimal=wording.decimal,
-        duration=wording.duration,
-        fold=wording.fold,
-        words=wording.words,
-        share=wording.share,
-        dollars=in_dollars,
-        metric_rows=tables.metric_rows,
-        win_rows=tables.win_rows,
-    )
-    environment.globals.update(
-        rule=tables.RULE, short=wording.short, examples=EXAMPLES, speakers=SPEAKERS, rounds_shown=ROUNDS_SHOWN
-    )
-    return environment
+    found = environment()
+    found.filters.update(metric_rows=tables.metric_rows, win_rows=tables.win_rows)
+    found.globals.update(rule=tables.RULE, examples=EXAMPLES, speakers=SPEAKERS, rounds_shown=ROUNDS_SHOWN)
+    return found
 
 
 def _training(step: Step, prefix: str, public: Public) -> Training:

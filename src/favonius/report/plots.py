@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 from markupsafe import Markup
@@ -53,6 +54,7 @@ STYLE = {
 INCHES = (3.4, 2.3)
 ROUND = [1, 2, 2.5, 5, 10]
 """Leading digits of distances between ticks."""
+BINS = 16
 LN2 = math.log(2)
 STEADY_FROM = 20
 """Fewer train rows than this are drawn as they are, without a running mean."""
@@ -157,6 +159,27 @@ def histogram(title: str, unit: str, counts: Mapping[int, int], prefix: str) -> 
         pairs = (f"{number}: {height:,}" for number, height in zip(numbers, heights, strict=True))
         svg = _svg(figure, prefix, f"{title}, {unit}. {', '.join(pairs)}")
     return Chart(title, unit, (), "", svg)
+
+
+def spread(title: str, unit: str, axis: str, values: Sequence[float], prefix: str) -> Chart:
+    """A histogram of numbers that need not be whole, from 0 on, in bins with round ends; their median is marked.
+
+    `axis` says what the numbers are. `prefix` as in `charts`.
+    """
+    low, high = min(0.0, *values), max(0.0, *values)
+    edges = MaxNLocator(BINS, steps=ROUND).tick_values(low, high if high > low else 1.0)
+    middle = median(values)
+    with rc_context(STYLE | {"axes.grid": False, "ytick.labelleft": False, "axes.spines.left": False}):
+        figure = Figure(figsize=INCHES, layout="constrained")
+        axes = figure.add_subplot()
+        heights, _, _ = axes.hist(values, bins=edges, rwidth=0.9, color=STAND_IN["first"])
+        axes.axvline(middle, color=STAND_IN["ink"], linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.set_xlabel(axis, color=STAND_IN["muted"], fontsize=8.5)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
+        bins = zip(edges[:-1], edges[1:], heights, strict=True)
+        told = (f"{decimal(start, 3)} to {decimal(end, 3)}: {round(height):,}" for start, end, height in bins if height)
+        svg = _svg(figure, prefix, f"{title}, {unit}. {', '.join(told)}")
+    return Chart(title, unit, (Key("dash", "ink", f"median {decimal(middle, 3)}"),), "", svg)
 
 
 def _chart(prefix: str, panel: Panel, rows: Sequence[Row]) -> Chart | None:

@@ -9,10 +9,13 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from favonius.engines.ledger_books import Spend, in_dollars
+from favonius.report.answers_made import AnswersStats
 from favonius.report.gather import Run, Step
 from favonius.report.made import DialoguesStats
 from favonius.report.money import is_priced, summed
-from favonius.report.wording import count, decimal
+from favonius.report.pairs_made import PairsStats
+from favonius.report.revised import ConstitutionStats
+from favonius.report.wording import count, decimal, share, words
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,16 @@ def lineage(run: Run) -> tuple[str | None, list[Step]]:
 
 
 def _doings(run: Run) -> Iterator[str]:
-    tellers = {"data": _taken_in, "openings": _opened, "dialogues": _talked}
+    tellers = {
+        "data": _taken_in,
+        "openings": _opened,
+        "dialogues": _talked,
+        "answers": _answered,
+        "ratings": _rated,
+        "pairs": _binarised,
+        "best": _picked,
+        "constitution": _amended,
+    }
     for step in run.steps:
         if step.stage in tellers and step.state == "done" and "kept" in step.stats:
             yield tellers[step.stage](run, step)
@@ -88,6 +100,44 @@ def _talked(run: Run, step: Step) -> str:
     mean = f", {decimal(stats.mean_rounds, 2)} rounds long on average" if stats.mean_rounds is not None else ""
     begun = f" of {count(stats.seeds)} begun" if stats.seeds else ""
     return f"The teacher {teacher} talked with {other}: {count(stats.kept)} conversations{begun} were kept{mean}."
+
+
+def _answered(run: Run, step: Step) -> str:
+    stats = AnswersStats.model_validate(step.stats)
+    pool = len(stats.members or _mapping(step.config.get("pool")))
+    prompts = sum(stats.prompts.values())
+    asked = f" to {_several(prompts, 'prompt')}" if prompts else ""
+    return f"{_several(pool, 'model')} gave {_several(stats.kept, 'answer')}{asked}."
+
+
+def _rated(run: Run, step: Step) -> str:
+    judge = _mapping(step.config.get("judge"))
+    models = [one.get("model") for one in (judge, *map(_mapping, _mapping(judge.get("judges")).values()))]
+    kind = words(str(judge.get("kind", "")))
+    return f"{_named(run, models)} rated them ({kind}): {count(step.stats['kept'])} kept."
+
+
+def _binarised(run: Run, step: Step) -> str:
+    stats = PairsStats.model_validate(step.stats)
+    rule = words(str(_mapping(step.config.get("rule")).get("kind") or "best_vs_random"))
+    longer = stats.longer_chosen_share
+    by_length = f"; the longer answer was chosen in {share(longer)}" if longer is not None else ""
+    return f"The rule {rule} made {_several(stats.kept, 'pair')} of them{by_length}."
+
+
+def _picked(run: Run, step: Step) -> str:
+    stats = PairsStats.model_validate(step.stats)
+    gain = stats.gain_over_average
+    above = f", whose scores are {decimal(gain.value, 2)} above their prompts' average" if gain is not None else ""
+    return f"The best {_several(stats.kept, 'answer')} became dialogues{above}."
+
+
+def _amended(run: Run, step: Step) -> str:
+    stats = ConstitutionStats.model_validate(step.stats)
+    reviser = _named(run, [step.config.get("reviser") or step.config.get("model")])
+    prompts = sum(stats.prompts.values())
+    of = f" of {count(prompts)}" if prompts else ""
+    return f"By the principles of a constitution {reviser} revised {count(stats.kept)}{of} answers."
 
 
 def _paid(total: Spend, priced: bool) -> str:

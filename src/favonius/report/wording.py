@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from favonius.progress import clock
 from favonius.report.gather import Estimate
 
 NONE = "—"
+FEW_LINES = 4
+"""So few more short lines are not folded away."""
 DECIMALS = {"%": 1, "tokens": 0, "words": 0, "characters": 0, "nats/token": 3, "nats": 3}
 
 
@@ -92,8 +96,14 @@ def minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def fold(text: str, limit: int = 700) -> tuple[str, str]:
-    """`text` cut in two at a blank near `limit` characters; the second part is empty where it all fits."""
+def fold(text: str, limit: int = 700, lines: int = 24) -> tuple[str, str]:
+    """`text` cut in two at a blank near `limit` characters, or behind so many lines where they are short.
+
+    The second part is empty where it all fits.
+    """
+    ends = [found.end() for found in islice(re.finditer("\n", text), lines)]
+    if len(ends) == lines and ends[-1] < limit and text[ends[-1] :].count("\n") > FEW_LINES:
+        return text[: ends[-1]], text[ends[-1] :]
     if len(text) <= limit * 1.15:
         return text, ""
     cut = max(text.rfind(blank, limit - 80, limit) for blank in (" ", "\n")) + 1 or limit

@@ -8,10 +8,11 @@ from transformers import PreTrainedModel
 
 from favonius.train.config import TrainConfig
 from favonius.train.distributed import decoder_layers
+from favonius.train.objectives import Reward
 from favonius.train.rows import Row
 from favonius.trees.fused import compile_layers
 from favonius.trees.pack import pack
-from favonius.trees.score import score
+from favonius.trees.score import predicting_states, score
 from favonius.trees.tree import TokenSequence, Tree
 
 WORTH_COMPILING = 100_000
@@ -37,6 +38,7 @@ def compile_model(model: PreTrainedModel, config: TrainConfig) -> bool:
     length = min(config.pack_tokens // 2, config.max_length)
     tokens = [index % model.config.get_text_config().vocab_size for index in range(length)]
     batch = pack([Tree.of(TokenSequence.of(tokens, [False, *[True] * (length - 1)]))] * 2)
-    score(model, batch).values_M.sum().backward()  # type: ignore[no-untyped-call]
+    values = predicting_states(model, batch) if isinstance(config.objective, Reward) else score(model, batch).values_M
+    values.sum().backward()  # type: ignore[no-untyped-call]
     model.zero_grad(set_to_none=True)
     return True

@@ -25,7 +25,9 @@ from transformers import PreTrainedModel
 
 from favonius.errors import UserError
 from favonius.models.load import device as default_device
+from favonius.models.reward_head import RewardHead
 from favonius.trees.pack import Pack
+from favonius.trees.reward import rewards
 from favonius.trees.score import Logps, score
 
 T = TypeVar("T")
@@ -103,7 +105,9 @@ def shard(model: PreTrainedModel, world: World) -> None:
             module.set_force_sum_reduction_for_comms(True)
             module.set_gradient_divide_factor(1.0)
     model.scored_values = MethodType(_scored_values, model)
+    model.reward_values = MethodType(_reward_values, model)
     register_fsdp_forward_method(model, "scored_values")
+    register_fsdp_forward_method(model, "reward_values")
 
 
 def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
@@ -127,6 +131,15 @@ def _scored_values(model: PreTrainedModel, batch: Pack) -> Tensor:
 def sharded_score(model: Any, batch: Pack) -> Logps:
     """`trees.score.score` of a model that `shard` has cut up. All ranks must call it together."""
     return Logps(model.scored_values(batch), batch.sequence_M.to(model.device), batch.sequences)
+
+
+def _reward_values(model: Any, batch: Pack) -> Tensor:
+    return rewards(model, model.reward_head, batch)
+
+
+def sharded_rewards(model: Any, head: RewardHead, batch: Pack) -> Tensor:
+    """`trees.reward.rewards` of a model that `shard` has cut up, and the head on it with it."""
+    return model.reward_values(batch)  # type: ignore[no-any-return]
 
 
 def whole(parameter: Tensor) -> Tensor:

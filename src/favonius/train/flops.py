@@ -38,7 +38,8 @@ class Cost:
     """Of each layer: how many keys a query sees at most."""
 
     @classmethod
-    def of(cls, model: PreTrainedModel) -> Cost:
+    def of(cls, model: PreTrainedModel, predicts: bool = True) -> Cost:
+        """`predicts`: whether states meet the output head, as those that a reward is made of do not."""
         config = model.config.get_text_config()
         embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
         outside = {id(weight): weight.numel() for weight in (embedding, head)}
@@ -47,7 +48,8 @@ class Cost:
         window = getattr(config, "sliding_window", None)
         types = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
         windows = tuple(window if kind == "sliding_attention" else None for kind in types)
-        return cls(2.0 * inside, 2.0 * head.numel(), 4.0 * config.num_attention_heads * width, windows)
+        prediction = 2.0 * head.numel() if predicts else 0.0
+        return cls(2.0 * inside, prediction, 4.0 * config.num_attention_heads * width, windows)
 
     def layers(self, tree: Tree) -> float:
         """One forward of the tree through the decoder layers."""

@@ -74,3 +74,8 @@ def fall(chosen_log_ratios_P: Tensor) -> Tensor:
     Pal et al. 2024, arXiv 2402.13228, Eq. 3.
     """
     return torch.relu(-chosen_log_ratios_P)
+
+
+def squared_error(rewards_S: Tensor, scores_S: Tensor) -> Tensor:
+    """(r - s)²."""
+    return (rewards_S - scores_S) ** 2

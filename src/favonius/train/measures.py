@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from favonius.train.objectives import KTO, SFT, Objective
+from favonius.train.objectives import KTO, SFT, Objective, Reward
 from favonius.train.rows import Row
 
 FEWEST_PAIRS = 3
@@ -35,6 +35,10 @@ class Totals:
     rejected_tokens: int
     squared_gaps: int
     """Sum over pairs of (chosen - rejected scored tokens)²."""
+    ranked: int = 0
+    """Pairs of rated answers whose scores differ."""
+    ranked_longer: float = 0.0
+    """In how many of them the longer answer is the better one; two of a length count half."""
     baseline: Tensor | None = None
     """KTO's KL estimate in nats, ≥ 0, a 0-dim tensor; see `with_baseline`."""
 
@@ -53,6 +57,8 @@ class Totals:
             chosen_tokens=tokens[True],
             rejected_tokens=tokens[False],
             squared_gaps=sum(row.length_gap**2 for row in rows),
+            ranked=sum(len(row.ranked) for row in rows),
+            ranked_longer=sum((pair.gap > 0) + 0.5 * (pair.gap == 0) for row in rows for pair in row.ranked),
         )
 
     @property
@@ -119,6 +125,22 @@ def answer_sums(
     )
 
 
+def reward_sums(loss: Tensor, rewards_S: Tensor, margins_P: Tensor, gaps_P: Tensor) -> dict[str, Tensor]:
+    """Sums over a pack's rated answers and their pairs. gaps_P: tokens by which the better answer is longer."""
+    margins_P = margins_P.detach()
+    favoured_P = margins_P * gaps_P
+    return _wide(
+        {
+            "loss": loss,
+            "accuracy": (margins_P > 0) + 0.5 * (margins_P == 0),
+            "longer_preferred": (favoured_P > 0) + 0.5 * (favoured_P == 0),
+            "margin": margins_P,
+            "rewards": rewards_S,
+            "squared_rewards": rewards_S.detach().double() ** 2,
+        }
+    )
+
+
 def _wide(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Added up in fp64, detached: one dtype for all, and the same sum in any order to the last digit that is shown."""
     return {name: tensor.detach().double().sum() for name, tensor in values.items()}
@@ -131,6 +153,9 @@ def summarise(objective: Objective, sums: Mapping[str, float], totals: Totals) -
     Pairs, means per pair: loss; accuracy (share of margins above 0, a tie counts half); chosen_ and rejected_ rewards,
     logps and tokens; margin (of the rewards); chosen_nll (nats per token); margin_length_correlation, Pearson's r of
     the margin with chosen minus rejected length, where both vary; kl_k1_on_answers, where there is a reference.
+    Reward: loss per prompt; over pairs of a prompt's answers whose scores differ: accuracy, margin (the better one's
+    reward minus the worse one's), longer_better and longer_preferred (shares of pairs in which the longer answer has
+    the higher score, and the higher reward); reward_mean and reward_spread (standard deviation) over answers.
     KTO, means per answer: loss, kl_k1_on_answers; per answer of a kind, where the batch has it: rewards, logps and
     tokens as above; margin, where it has both; kl_baseline.
 
@@ -144,6 +169,8 @@ def summarise(objective: Objective, sums: Mapping[str, float], totals: Totals) -
             "scored_tokens": totals.scored_tokens,
             "scored_tokens_per_row": totals.scored_tokens / totals.rows,
         }
+    if isinstance(objective, Reward):
+        return _of_rewards(sums, totals)
     numbers = {"loss": sums["loss"] / (totals.answers if isinstance(objective, KTO) else totals.rows)}
     numbers |= _side("chosen", sums, totals.chosen, totals.chosen_tokens)
     numbers |= _side("rejected", sums, totals.rejected, totals.rejected_tokens)
@@ -157,6 +184,17 @@ def summarise(objective: Objective, sums: Mapping[str, float], totals: Totals) -
     if totals.baseline is not None:
         numbers["kl_baseline"] = float(totals.baseline)
     return numbers
+
+
+def _of_rewards(sums: Mapping[str, float], totals: Totals) -> dict[str, float]:
+    mean = sums["rewards"] / totals.answers
+    return {
+        "loss": sums["loss"] / totals.rows,
+        **{name: sums[name] / totals.ranked for name in ("accuracy", "margin", "longer_preferred")},
+        "longer_better": totals.ranked_longer / totals.ranked,
+        "reward_mean": mean,
+        "reward_spread": math.sqrt(max(0.0, sums["squared_rewards"] / totals.answers - mean**2)),
+    }
 
 
 def _side(side: str, sums: Mapping[str, float], answers: int, tokens: int) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """What is trained towards. An objective is a frozen config; its loss is a pure function in `train.losses`.
 
-Rows: SFT learns from dialogues; KTO from answers that are each labelled good or bad, or from pairs; all others from
-pairs. In the formulas, w is a pair's chosen answer and l its rejected one, ρ = log π(y|x) - log π_ref(y|x) is summed
-over the answer's tokens, and |y| counts them.
+Rows: SFT learns from dialogues; KTO from answers that are each labelled good or bad, or from pairs; Reward from answers
+with scores; all others from pairs. In the formulas, w is a pair's chosen answer and l its rejected one, and for the
+objectives that train a policy ρ = log π(y|x) - log π_ref(y|x) is summed over the answer's tokens, and |y| counts them.
 """
 
 from __future__ import annotations
@@ -141,13 +141,32 @@ class KTO(Noun):
     """λ_U."""
 
 
+class Reward(Noun):
+    """A reward head: r(x, y), linear in the mean last state of an answer's tokens, from answers that a judge rated.
+
+    bradley_terry: -log σ(r(x, w) - r(x, l)), the mean over all pairs of a prompt's answers whose scores differ
+    (Bradley and Terry 1952; Ouyang et al. 2022, arXiv 2203.02155, Eq. 1). Only the order of scores counts.
+    regression: (r(x, y) - s)², the mean over a prompt's answers; s is the score, standardised over all train answers.
+    Either way every prompt counts the same, however many answers it has.
+    """
+
+    kind: Literal["reward"] = "reward"
+    loss: Literal["bradley_terry", "regression"] = "bradley_terry"
+    score: Literal["overall", "aspects"] = "overall"
+    """Which number of a rated answer counts: the overall score, or the mean of its aspects that have one."""
+    per_prompt: int = Field(default=8, ge=2)
+    """At most so many answers of a prompt, drawn by seed; they are the branches of one tree."""
+
+
 Pairwise = DPO | IPO | Hinge | APOZero | SimPO | ORPO
-Objective = Annotated[SFT | DPO | IPO | Hinge | APOZero | SimPO | ORPO | KTO, Field(discriminator="kind")]
+OfLogps = SFT | Pairwise | KTO
+"""Objectives of a policy: their losses are made of log-probs."""
+Objective = Annotated[SFT | DPO | IPO | Hinge | APOZero | SimPO | ORPO | KTO | Reward, Field(discriminator="kind")]
 
 
 def needs_reference(objective: Objective) -> bool:
     """Whether the loss looks at log-probs under the model before training."""
-    return not isinstance(objective, SFT | SimPO | ORPO)
+    return not isinstance(objective, SFT | SimPO | ORPO | Reward)
 
 
 def needs_token_reference(objective: Objective) -> bool:

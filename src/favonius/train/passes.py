@@ -12,14 +12,16 @@ from transformers import PreTrainedModel
 
 from favonius.train.batches import packs
 from favonius.train.config import TrainConfig
-from favonius.train.distributed import World, sharded_score
+from favonius.train.distributed import World, sharded_rewards, sharded_score
 from favonius.train.flops import Cost
 from favonius.train.measures import Totals
-from favonius.train.objectives import needs_baseline
+from favonius.train.objectives import Reward, needs_baseline
+from favonius.train.rated import reward_loss
 from favonius.train.rows import Row
-from favonius.train.step import Reference, log_ratio_sum, loss
+from favonius.train.step import Loss, Reference, log_ratio_sum, loss
 from favonius.trees.fused import forward_only
 from favonius.trees.pack import pack
+from favonius.trees.reward import rewards
 from favonius.trees.score import score
 from favonius.trees.tree import Tree
 
@@ -40,8 +42,9 @@ class Passes:
 
     def __init__(self, model: PreTrainedModel, references: References, config: TrainConfig, world: World) -> None:
         self.model, self.references, self.config, self.world = model, references, config, world
-        self.cost = Cost.of(model)
+        self.cost = Cost.of(model, predicts=not isinstance(config.objective, Reward))
         self._score = score if world.size == 1 else sharded_score
+        self._rewards = rewards if world.size == 1 else sharded_rewards
 
     def run(self, rows: Sequence[Row], backward: bool) -> Sums:
         """Gradients are those of the mean loss of all `rows`, whose counts are known before the first pack."""
@@ -55,8 +58,7 @@ class Passes:
             self._synchronise(last=number == len(plan) - 1)
             # A rank with nothing left runs along for nothing: gathering and scattering shards takes all ranks.
             chosen, weight = ([rows[index] for index in members], 1) if members else ([_shortest(rows)], 0)
-            trees = [row.tree for row in chosen]
-            part = loss(objective, chosen, self._score(self.model, pack(trees)), self._reference(trees), totals)
+            part = self._loss(chosen, totals)
             if backward:
                 (part.value if weight else part.value * 0).backward()  # type: ignore[no-untyped-call]
             for name, value in part.sums.items():
@@ -69,6 +71,12 @@ class Passes:
         trees = [row.tree for row in rows]
         again = sum(self.cost.layers(tree) for tree in trees) if recomputes else 0.0
         return 3 * sum(self.cost.forward(tree) for tree in trees) + again
+
+    def _loss(self, rows: Sequence[Row], totals: Totals) -> Loss:
+        objective, trees = self.config.objective, [row.tree for row in rows]
+        if isinstance(objective, Reward):
+            return reward_loss(objective, rows, self._rewards(self.model, self.model.reward_head, pack(trees)), totals)
+        return loss(objective, rows, self._score(self.model, pack(trees)), self._reference(trees), totals)
 
     def _packs(self, trees: Sequence[Tree]) -> list[list[int]]:
         world = self.world

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
-from typing import Literal
+from statistics import fmean, pstdev
+from typing import Literal, NamedTuple
 
 from favonius.chat.format import ChatFormat, ControlTokenError, Outcome
 from favonius.data.checks import Drops
 from favonius.data.rows import read_rows
 from favonius.errors import UserError
 from favonius.train.config import TrainConfig
-from favonius.train.objectives import KTO, SFT, needs_baseline
+from favonius.train.objectives import KTO, SFT, Reward, needs_baseline
+from favonius.trees.reward import rewarded
 from favonius.trees.tree import TokenSequence, Tree
-from favonius.types import Dialogue, LabelledAnswer, Message, Messages, Pair, Split
+from favonius.types import Dialogue, Feedback, LabelledAnswer, Message, Messages, Pair, RatedText, Split
 
-DIALOGUES, PAIRS, LABELLED = "dialogues.jsonl", "pairs.jsonl", "labelled_answers.jsonl"
+DIALOGUES, PAIRS, LABELLED, FEEDBACK = "dialogues.jsonl", "pairs.jsonl", "labelled_answers.jsonl", "feedback.jsonl"
 
 NO_TEXT = "no assistant text"
 EMPTY_ANSWER = "empty answer"
@@ -25,6 +29,11 @@ NOTHING_SCORED = "no token is scored"
 SAME = "chosen and rejected are the same"
 SAME_CUT = "chosen and rejected are the same after truncation"
 CONTROL_TOKEN = "holds a control token"
+NO_SCORE = "no score"
+ONE_ANSWER = "fewer than two rated answers"
+ONE_OF_SEVERAL = "one of a prompt's answers: "
+"""Opens the cause where an answer was left out and its prompt was not."""
+ALL_EQUAL = "every answer has the same score"
 
 
 def too_long(max_length: int) -> str:
@@ -37,7 +46,8 @@ def prompt_too_long(max_length: int) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """What one dialogue, pair or labelled answer is to the training step. A pair's sequences are chosen, rejected."""
+    """What one dialogue, pair, labelled answer or prompt with rated answers is to the training step. A pair's sequences
+    are chosen, rejected."""
 
     id: str
     split: Split
@@ -46,12 +56,32 @@ class Row:
     """For each sequence of the tree, whether it is to become more likely."""
     mismatched: Tree | None = None
     """This row's prompt with another row's answers, where the objective needs it (KTO)."""
+    scores: tuple[float, ...] = ()
+    """Of each sequence of a tree of rated answers, standardised over all train answers."""
+
+    @property
+    def ranked(self) -> list[Ranked]:
+        """Every two sequences whose scores differ."""
+        lengths = [len(sequence.ids) for sequence in self.tree.sequences]
+        return [
+            Ranked(better, worse, lengths[better] - lengths[worse])
+            for better, worse in permutations(range(len(self.scores)), 2)
+            if self.scores[better] > self.scores[worse]
+        ]
 
     @property
     def length_gap(self) -> int:
         """Scored tokens of the desirable sequences minus those of the others."""
         marked = zip(self.tree.sequences, self.desirable, strict=True)
         return sum(sequence.scored_tokens * (1 if desirable else -1) for sequence, desirable in marked)
+
+
+class Ranked(NamedTuple):
+    """Places of two sequences of a tree, and by how many tokens the better one is longer."""
+
+    better: int
+    worse: int
+    gap: int
 
 
 def read_training_rows(config: TrainConfig, folder: Path, form: ChatFormat, drops: Drops) -> list[Row]:
@@ -66,6 +96,9 @@ def read_training_rows(config: TrainConfig, folder: Path, form: ChatFormat, drop
             rows = dialogue_rows(encoder, read_rows(_file(config, folder, DIALOGUES), Dialogue), drops, scored)
         case KTO() if (folder / LABELLED).exists():
             rows = labelled_rows(encoder, read_rows(folder / LABELLED, LabelledAnswer), drops)
+        case Reward():
+            feedback = read_rows(_file(config, folder, FEEDBACK), Feedback)
+            rows = standardised(rated_rows(encoder, feedback, config.objective, config.seed, drops))
         case _:
             rows = pair_rows(encoder, read_rows(_file(config, folder, PAIRS), Pair), drops)
     _refuse_few(config, rows, drops)
@@ -81,7 +114,7 @@ def _file(config: TrainConfig, folder: Path, name: str) -> Path:
 
 
 def _refuse_few(config: TrainConfig, rows: Sequence[Row], drops: Drops) -> None:
-    dropped = sum(drops.counts.values())
+    dropped = sum(count for cause, count in drops.counts.items() if not cause.startswith(ONE_OF_SEVERAL))
     causes = ", ".join(f"{count} {cause}" for cause, count in drops.counts.items()) or "the file is empty"
     if not any(row.split == "train" for row in rows):
         raise UserError(f"rows: {config.rows}: no training row is left ({causes})")
@@ -198,6 +231,51 @@ def labelled_row(encoder: Encoder, answer: LabelledAnswer, encoded: Outcome) -> 
     return Row(answer.id, answer.split, Tree.of(sequence), (answer.desirable,))
 
 
+def rated_rows(encoder: Encoder, feedback: Sequence[Feedback], objective: Reward, seed: int, drops: Drops) -> list[Row]:
+    """One tree per prompt, a branch for each answer that has a score, at most `objective.per_prompt` of them; marked
+    for `trees.reward`. Unfit answers are counted one by one, and a prompt whose other answers tell nothing as well."""
+    rows = []
+    for case in feedback:
+        outcomes = encoder.answers([(case.prompt, answer.text, answer.finished) for answer in case.completions])
+        branches = []
+        for answer, outcome in zip(case.completions, outcomes, strict=True):
+            with counted(drops, f"{case.id} ({answer.source})", ONE_OF_SEVERAL):
+                score, whole = _score(answer, objective), encoder.fit(encoder.answer(answer.text, outcome))
+                branches.append((rewarded(whole.ids, whole.scored), score))
+        with counted(drops, case.id):
+            rows.append(_rated_row(case, branches, objective.per_prompt, seed))
+    return rows
+
+
+def _score(answer: RatedText, objective: Reward) -> float:
+    """UnfitError where the judge gave no number."""
+    of_aspects, overall = answer.scores.values(), answer.overall
+    given = [score for score in ([overall] if objective.score == "overall" else of_aspects) if score is not None]
+    if not given:
+        raise UnfitError(NO_SCORE)
+    return fmean(given)
+
+
+def _rated_row(case: Feedback, branches: Sequence[tuple[TokenSequence, float]], most: int, seed: int) -> Row:
+    """UnfitError where its scores tell no two answers apart."""
+    if len(branches) < 2:
+        raise UnfitError(ONE_ANSWER)
+    drawn = random.Random(f"{seed} {case.id}").sample(range(len(branches)), min(most, len(branches)))
+    sequences, scores = zip(*(branches[index] for index in sorted(drawn)), strict=True)
+    if len(set(scores)) == 1:
+        raise UnfitError(ALL_EQUAL)
+    return Row(case.id, case.split, Tree.of(*sequences), (True,) * len(sequences), scores=scores)
+
+
+def standardised(rows: Sequence[Row]) -> list[Row]:
+    """Rated rows with scores less their mean over the train rows' answers, in units of their spread there."""
+    known = [score for row in rows if row.split == "train" for score in row.scores]
+    if not known:
+        return list(rows)
+    mean, spread = fmean(known), pstdev(known)
+    return [replace(row, scores=tuple((score - mean) / spread for score in row.scores)) for row in rows]
+
+
 def _tokens(encoded: Outcome) -> tuple[list[int], list[bool]]:
     if isinstance(encoded, UserError):
         raise encoded
@@ -205,14 +283,15 @@ def _tokens(encoded: Outcome) -> tuple[list[int], list[bool]]:
 
 
 @contextmanager
-def counted(drops: Drops, row: str) -> Iterator[None]:
-    """Leave a row out that is unfit, counted by cause with its id. UserError where the chat template rejects it."""
+def counted(drops: Drops, row: str, opening: str = "") -> Iterator[None]:
+    """Leave a row out that is unfit, counted with its id by cause, which `opening` begins. UserError where the chat
+    template rejects it."""
     try:
         yield
     except UnfitError as error:
-        drops.add(str(error), row)
+        drops.add(f"{opening}{error}", row)
     except ControlTokenError as error:
-        drops.add(CONTROL_TOKEN, f"{row}: {error}")
+        drops.add(f"{opening}{CONTROL_TOKEN}", f"{row}: {error}")
     except UserError as error:
         raise UserError(f"row {row}: {error}") from error
 

@@ -13,6 +13,7 @@ from favonius.data.checks import Drops
 from favonius.files import write_json
 from favonius.models.adapters import check_machine, inject, merged, save_adapter
 from favonius.models.load import load, save
+from favonius.models.reward_head import save_reward_head
 from favonius.run import Context, Inputs, ModelSource
 from favonius.train.batches import shares
 from favonius.train.compiled import compile_model, worth_compiling
@@ -22,7 +23,8 @@ from favonius.train.flops import Cost
 from favonius.train.launch import Job, launch
 from favonius.train.loop import Trainer
 from favonius.train.memory import kept_memory
-from favonius.train.objectives import needs_reference, needs_token_reference
+from favonius.train.objectives import Reward, needs_reference, needs_token_reference
+from favonius.train.reward import attach, detach
 from favonius.train.rows import Row, read_training_rows
 from favonius.train.step import Reference
 from favonius.trees.store import stored_logps
@@ -30,7 +32,8 @@ from favonius.trees.tree import Tree
 
 
 def run(config: TrainConfig, inputs: Inputs, out: Path, context: Context) -> None:
-    """Train `config.model` on `config.rows`; writes model/, adapter/ where it trains one, metrics.jsonl, stats.json."""
+    """Train `config.model` on `config.rows`; writes model/ (with the head of a reward in it), adapter/ where it trains
+    one, metrics.jsonl, stats.json."""
     if config.processes * config.nodes > 1:
         launch(Job(config, inputs, out, context.run), context.progress)
     else:
@@ -57,12 +60,19 @@ def train(config: TrainConfig, inputs: Inputs, out: Path, context: Context, worl
     references, forwards = reference_logps(config, model, weights, rows, context, world)
     if lora:
         inject(model, lora, config.seed)
+    rewarding = config.objective if isinstance(config.objective, Reward) else None
+    if rewarding:
+        attach(model, rewarding)
     trainer = Trainer(model, rows, references, config, out, world)
+    trained_parameters = trainer.weights.count()
     trainer.run(context.progress)
+    rewards = detach(trainer, rewarding) if rewarding else None
     model, merging = finished(trainer, source, precision)
     if not world.is_main:
         return
     save(model, form.tokenizer, out / "model")
+    if rewards:
+        save_reward_head(rewards.head, out / "model")
     write_json(
         out / "stats.json",
         {
@@ -72,11 +82,12 @@ def train(config: TrainConfig, inputs: Inputs, out: Path, context: Context, worl
             "rows per epoch": len(trainer.train_rows),
             "optimizer_steps": trainer.steps,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "trained_parameters": trainer.weights.count(),
+            "trained_parameters": trained_parameters,
             "precision": str(precision).removeprefix("torch."),
             "compiled": compiled,
             **forwards,
             **merging,
+            **(rewards.stats() if rewards else {}),
         },
     )
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from favonius.train import losses
 from favonius.train.measures import Totals, answer_sums, pair_sums, sft_sums
-from favonius.train.objectives import DPO, IPO, KTO, ORPO, SFT, APOZero, Hinge, Objective, Pairwise, SimPO
+from favonius.train.objectives import DPO, IPO, KTO, ORPO, SFT, APOZero, Hinge, OfLogps, Pairwise, SimPO
 from favonius.train.rows import Row
 from favonius.trees.score import Logps
 from favonius.trees.store import TreeLogps
@@ -52,7 +52,7 @@ class Loss:
     sums: dict[str, Tensor]
 
 
-def loss(objective: Objective, rows: Sequence[Row], logps: Logps, reference: Reference | None, totals: Totals) -> Loss:
+def loss(objective: OfLogps, rows: Sequence[Row], logps: Logps, reference: Reference | None, totals: Totals) -> Loss:
     """The share of `rows`, whose trees `logps` and `reference` are of, in the mean loss of the batch of `totals`.
 
     reference: None where the objective needs none. ValueError where it is missing, or KTO's baseline is.
@@ -149,7 +149,7 @@ def _labels(rows: Sequence[Row]) -> Tensor:
     return torch.tensor([desirable for row in rows for desirable in row.desirable], dtype=torch.bool)
 
 
-def _needed(objective: Objective, reference: Reference | None) -> Reference:
+def _needed(objective: OfLogps, reference: Reference | None) -> Reference:
     if reference is None:
         raise ValueError(f"{objective.kind} needs reference log-probs")
     return reference

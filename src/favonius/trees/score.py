@@ -35,8 +35,23 @@ class Logps:
 def score(model: PreTrainedModel, batch: Pack) -> Logps:
     """Per-token log-probs of a pack's scored tokens under `model`, fp32, differentiable.
 
-    `model` has favonius attention (`models.load`). Only scored positions meet the head. On CUDA the row is padded here,
-    at its end, to `bucket`; nothing needs to be cut off again, since no padding token is scored.
+    `model` has favonius attention (`models.load`). Only scored positions meet the head.
+    """
+    device = model.device
+    values_N = token_logps(
+        predicting_states(model, batch),
+        head_weight(model),
+        send(batch.targets_N, device),
+        getattr(model.config, "final_logit_softcapping", None),
+    )
+    return Logps(values_N[send(batch.prediction_M, device)], send(batch.sequence_M, device), batch.sequences)
+
+
+def predicting_states(model: PreTrainedModel, batch: Pack) -> Tensor:
+    """The last hidden states of a pack that predict a scored token, [N, D], differentiable.
+
+    On CUDA the row is padded here, at its end, to `bucket`; nothing needs to be cut off again, since no padding token
+    is scored.
     """
     device = model.device
     if device.type == "cuda":
@@ -44,13 +59,7 @@ def score(model: PreTrainedModel, batch: Pack) -> Logps:
     hidden_TD = hidden_states(
         model, send(batch.ids_T, device)[None], send(batch.positions_T, device)[None], TreePlan(batch.spans)
     )[0]
-    values_N = token_logps(
-        hidden_TD[send(batch.rows_N, device)],
-        head_weight(model),
-        send(batch.targets_N, device),
-        getattr(model.config, "final_logit_softcapping", None),
-    )
-    return Logps(values_N[send(batch.prediction_M, device)], send(batch.sequence_M, device), batch.sequences)
+    return hidden_TD[send(batch.rows_N, device)]
 
 
 def hidden_states(model: PreTrainedModel, ids_BT: Tensor, positions_BT: Tensor, attention_plan: object) -> Tensor:
