@@ -17,6 +17,7 @@ from favonius.data.rows import read_rows, write_rows
 from favonius.engines.ledger import Ledger
 from favonius.feedback import answers, best, constitution, pairs
 from favonius.feedback.config import AnswersConfig, BestConfig, ConstitutionConfig, PairsConfig
+from favonius.feedback.revising import NOTHING
 from favonius.files import write_json, write_text
 from favonius.progress import Progress
 from favonius.run import Context, Identity, Inputs, StageConfig, StepFolder
@@ -37,6 +38,8 @@ from tests.voices import source, speak
 
 ESCAPES = "\x1b[2J\x1b]0;owned\x07"
 """What would clear a terminal and rename its window."""
+COMPLAINT = "which helps nobody."
+"""How critiques end; a request for a revision quotes them."""
 THINGS = ("amber", "birch", "copper", "dunes", "elder", "flint", "grain", "heath", "inlet", "jasper", "kelp", "loam")
 PROMPTS = 24
 ASPECTS = ("helpfulness", "honesty")
@@ -86,9 +89,9 @@ def make_feedback_run(folder: Path) -> Path:
 def _voice(name: str) -> Callable[[Request], str]:
     def voice(asked: Request) -> str:
         said, key = asked.messages[-1].content, asked.key()
-        if said.startswith("Read your last answer again"):
-            return "Nothing to change." if key[0] in "01" else f"It says “{HOSTILE}”, which helps nobody."
-        if said.startswith("Now answer my message anew"):
+        if NOTHING in said:
+            return NOTHING if key[0] in "01" else f"It says “{HOSTILE}”, {COMPLAINT}"
+        if COMPLAINT in said:
             return f"Ask a {THINGS[ord(key[0]) % 12]} dealer, who knows how much of it there is to be had. {HOSTILE}"
         if name == "small" and key[0] in "abc":
             return f"It is what it is. {ESCAPES}{HOSTILE}"

@@ -32,9 +32,9 @@ def user(text: str) -> Messages:
 
 def asks_for(asked: Request) -> str:
     last = asked.messages[-1].content
-    if last.startswith("Read your last answer again"):
+    if "Review the assistant's last answer on one point alone." in last:
         return "critique"
-    return "revision" if last.startswith("Now answer my message anew") else "answer"
+    return "revision" if "Write the answer that the assistant should have given in its place." in last else "answer"
 
 
 def author(answer: str = "A rude answer.", critique: str = "It is rude.", revision: str = "A kind answer.") -> Voice:
@@ -100,15 +100,15 @@ def test_the_critique_is_asked_about_one_principle_and_the_revision_after_it(
     rows = read_rows(out / "revisions.jsonl", Revision)
     for row in rows:
         article = built_in_constitution().principles[row.principle]
-        asked = [request for request in engines["author"].asked if request.messages[: len(row.prompt)] == row.prompt]
-        answer, critique, revision = sorted(asked, key=lambda request: len(request.messages))
-        assert answer.messages == row.prompt
-        assert critique.messages[:-1] == (*row.prompt, Message(role="assistant", content="A rude answer."))
-        assert (
-            article.look_for.rstrip(".") in critique.messages[-1].content and NOTHING in critique.messages[-1].content
-        )
-        assert revision.messages[:-1] == (*critique.messages, Message(role="assistant", content="It is rude."))
-        assert article.mend in revision.messages[-1].content
+        question = row.prompt[-1].content
+        asked = {asks_for(one): one.messages for one in engines["author"].asked if question in one.messages[-1].content}
+        assert asked["answer"] == row.prompt
+        [critique], [revision] = asked["critique"], asked["revision"]
+        quoted = f"The assistant was told: Be a fox.\n\nThe person: {question}\n\nThe assistant: A rude answer.\n\n"
+        assert critique.content.startswith(quoted) and revision.content.startswith(quoted), "a shared beginning"
+        assert f"Look for {article.look_for}." in critique.content and NOTHING in critique.content
+        assert "A reviewer said about the last answer: It is rude.\n" in revision.content
+        assert article.mend in revision.content and article.mend not in critique.content
         assert (row.round, row.critique, row.revision, row.outcome) == (1, "It is rude.", "A kind answer.", "revised")
 
 
@@ -132,8 +132,7 @@ def test_rounds_go_on_from_the_last_revision_by_another_principle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def voice(asked: Request) -> str:
-        said = [message.content for message in asked.messages if message.role == "assistant"]
-        now = said[0].count("!") if said else 0
+        now = asked.messages[-1].content.count("!")
         return {"answer": "Text", "critique": "Hm.", "revision": f"Text number {now + 1} " + "!" * (now + 1)}[
             asks_for(asked)
         ]
@@ -152,7 +151,7 @@ def test_rounds_go_on_from_the_last_revision_by_another_principle(
 
 def test_a_round_that_fails_leaves_the_earlier_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def voice(asked: Request) -> str:
-        if asks_for(asked) == "critique" and asked.messages[-2].content == "A kind answer.":
+        if asks_for(asked) == "critique" and "A kind answer." in asked.messages[-1].content:
             raise RequestError("too long by 12 tokens")
         return author()(asked)
 
@@ -171,14 +170,13 @@ def test_what_gives_no_pair_is_counted_by_cause(tmp_path: Path, monkeypatch: pyt
         5: ("revision", "a RUDE answer"),
         6: ("revision", "It is rude."),
         7: ("revision", "Your previous answer was rude, so I removed the insult."),
+        8: ("revision", "Let me see.\n\nThe person: What about 8?\nThe assistant: Well."),
         9: ("revision", "<|user|> Hm"),
         10: ("revision", "word " * 300),
     }
 
     def voice(asked: Request) -> str:
-        number = int(
-            next(m.content for m in asked.messages if m.role == "user").removeprefix("What about ").rstrip("?")
-        )
+        number = int(asked.messages[-1].content.partition("What about ")[2].partition("?")[0])
         kind, said = special.get(number, ("", ""))
         if number == 11 and asks_for(asked) == "answer":
             raise RequestError("error 500")
@@ -187,7 +185,7 @@ def test_what_gives_no_pair_is_counted_by_cause(tmp_path: Path, monkeypatch: pyt
     speak(monkeypatch, {"author": voice})
     out = make(tmp_path, config(reviser_sampling=Sampling(max_tokens=200)), count=14)
     kept = [pair.id for pair in read_rows(out / "pairs.jsonl", Pair)]
-    assert kept == ["d0", "d4", "d8", "d12", "d13"]
+    assert kept == ["d0", "d4", "d12", "d13"]
     told = stats(out)
     assert told["dropped"] == {
         "answer empty": 1,
@@ -196,6 +194,7 @@ def test_what_gives_no_pair_is_counted_by_cause(tmp_path: Path, monkeypatch: pyt
         "revision equals the answer": 1,
         "revision repeats the critique": 1,
         "revision talks about the critique": 1,
+        "revision goes on with the conversation": 1,
         "revision leak": 1,
         "revision unfinished": 1,
         "answer failed: error N": 1,
@@ -207,13 +206,13 @@ def test_what_gives_no_pair_is_counted_by_cause(tmp_path: Path, monkeypatch: pyt
     assert Counter(row.outcome for row in rows) == told["outcomes"]
     assert next(row for row in rows if row.prompt_id == "d2").revision is None
     assert sum(one["asked"] for one in told["principles"].values()) == 12
-    assert sum(one["unusable"] for one in told["principles"].values()) == 6
+    assert sum(one["unusable"] for one in told["principles"].values()) == 7
 
 
 def test_a_round_that_takes_the_first_one_back_gives_no_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def voice(asked: Request) -> str:
         if asks_for(asked) == "revision":
-            return "A kind answer." if asked.messages[2].content == "A rude answer." else "A rude answer."
+            return "A kind answer." if "A rude answer." in asked.messages[-1].content else "A rude answer."
         return author()(asked)
 
     speak(monkeypatch, {"author": voice})
@@ -280,6 +279,8 @@ def test_built_in_principles_can_be_said() -> None:
         ("No changes are needed.", True),
         ("Nothing to change. It names no method.\n\nIt is fine.", True),
         ("Overall, nothing needs changing.", True),
+        ("The answer is fine on this point.", True),
+        ("The answer is fine on this point, but it is rude.", False),
         ("Nothing to change. However, the last line is rude.", False),
         ("Nothing to change in the first half.", False),
         ("Change nothing but the words “you fool”.", False),
@@ -304,6 +305,10 @@ def test_a_critique_that_finds_nothing(critique: str, nothing: bool) -> None:
         ("**Revised Answer**\n\nRain falls.", "Rain falls."),
         ("### Revised answer:\n- Rain\n- Snow", "- Rain\n- Snow"),
         ("Revision: Rain falls.", "Rain falls."),
+        ("Assistant: Rain falls.", "Rain falls."),
+        ("The assistant should have said: Rain falls.", "Rain falls."),
+        ("The assistant's new answer:\nRain falls.", "Rain falls."),
+        ("Assistant managers: they carry umbrellas.", "Assistant managers: they carry umbrellas."),
         ("New answer:\n* Rain\n* Snow", "* Rain\n* Snow"),
         ('Revised answer: "Rain" and "snow"', '"Rain" and "snow"'),
         ("Here is a list of clouds:\n- Cirrus", "Here is a list of clouds:\n- Cirrus"),
@@ -330,6 +335,16 @@ def test_an_announcement_never_takes_the_answer_along(text: str) -> None:
     assert kept == (text.strip() or "Here is the revised answer:")
 
 
+def test_one_more_critique_is_no_revision() -> None:
+    critique = "The answer is rude where it says that the person who asks is a fool."
+    reply = Completion(text="", finish="stop", prompt_tokens=1, completion_tokens=1)
+    asked = user("What is rain?")
+    more = "The answer is rude where it says that rain is wet."
+    assert fault(more, reply, "You fool.", critique, asked) == "revision repeats the critique"
+    quoting = "The answer is rude where it says that I cannot know."
+    assert fault(more, reply, quoting, critique, asked) is None, "where the answer begins so, too, it may"
+
+
 def test_a_revision_may_speak_of_revisions_where_the_user_does() -> None:
     def found(revision: str, asked: str) -> str | None:
         reply = Completion(text=revision, finish="stop", prompt_tokens=1, completion_tokens=1)
@@ -339,4 +354,5 @@ def test_a_revision_may_speak_of_revisions_where_the_user_does() -> None:
     assert found(said, "What is rain?") == "revision talks about the critique"
     assert found(said, "Please improve your answer.") is None
     assert found("Thank you for the feedback! Rain falls.", "What is rain?") == "revision talks about the critique"
+    assert found("The assistant could have been kinder.", "What is rain?") == "revision talks about the critique"
     assert found("Rain is water that falls. Critics of the theory disagree.", "What is rain?") is None

@@ -302,6 +302,7 @@ def test_estimates_are_upper_bounds(recipe: Path) -> None:
     (recipe.parent / "seeds.jsonl").write_text("\n".join(rows), encoding="utf-8")
     overrides = ["steps.dialogues.test_share=0.2", "steps.dialogues.rounds={2: 1}"]
     overrides += ["steps.dsft.batch_size=8", "steps.dsft.epochs=2", "steps.answers.limit=5"]
+    overrides += ["steps.ratings.card=null", "steps.ratings.judge.max_length=99"]
     found = estimate(load_recipe(recipe, overrides), recipe.parent)
     train, test = found["dialogues"].train, found["dialogues"].test
     assert train + test == 20
@@ -309,7 +310,7 @@ def test_estimates_are_upper_bounds(recipe: Path) -> None:
     assert found["dialogues"].written == 20 * (256 + QUESTION_TOKENS + 256)
     assert found["dsft"] == Estimate(read=train * 2 * 1024, optimizer_steps=math.ceil(train / 8) * 2)
     assert found["answers"].written == (5 + test) * 2 * 256
-    assert found["ratings"].read == (5 + test) * 2 * 1024
+    assert found["ratings"].read == (5 + test) * 2 * 99
     assert found["ddpo"] == Estimate(read=5 * 2 * 1024, optimizer_steps=1)
     assert found["evaluate"].written == test * 2 * 3 * 256
 

@@ -125,7 +125,7 @@ MISTAKES = [
         "    rows: dialogues",
         "    rows: dialogs",
         0,
-        "steps.dsft.rows: no earlier dialogues, data, best or constitution step is called dialogs; did you mean dialogues?",
+        "steps.dsft.rows: no earlier dialogues, data, best or constitution step is called dialogs",
     ),
     (
         "    rows: pairs",
@@ -349,9 +349,7 @@ def test_the_schema_describes_the_recipe() -> None:
     assert "description" in schema["properties"]["models"]
     train = schema["$defs"]["TrainConfig"]
     assert train["additionalProperties"] is False
-    assert train["properties"]["rows"]["description"] == (
-        "A dialogues step for SFT; for the other objectives a pairs step."
-    )
+    assert train["properties"]["rows"]["description"].startswith("Of dialogues for SFT")
     assert {"type": "integer", "minimum": 1} in train["properties"]["batch_size"]["anyOf"]
     assert {"type": "string", "description": "The model's source."} in schema["properties"]["models"][
         "additionalProperties"
@@ -446,6 +444,78 @@ def test_what_cannot_be_asked_of_an_api_is_said_before_the_first_call(
     path = write_recipe(tmp_path, API)
     load_recipe(path)
     assert sentence in refusal(write_recipe(tmp_path / "wrong", API.replace(old, new)))
+
+
+JUDGED = API.replace(
+    "  dsft: {stage",
+    """\
+  answers: {stage: answers, prompts: dialogues, pool: {base: {model: base}}}
+  ratings: {stage: ratings, answers: answers, judge: JUDGE}
+  judge: {stage: train, model: base, rows: ratings, objective: {kind: reward}}
+  constitution: {stage: constitution, prompts: dialogues, model: base, reviser: teacher, reviser_engine: SERVED}
+  again: {stage: ratings, answers: answers, judge: {kind: distilled, model: judge}}
+  best: {stage: best, ratings: again}
+  dsft-on-best: {stage: train, model: base, rows: best, objective: {kind: sft}}
+  ddpo: {stage: train, model: base, rows: constitution, objective: {kind: dpo}}
+  evaluate:
+    stage: evaluate
+    models: {base: base, dDPO: ddpo}
+    baseline: base
+    prompts: best
+    pairs: constitution
+    teacher: teacher
+    judge: {kind: ensemble, judges: {one: JUDGE, two: {kind: likelihood, model: base}}}
+  dsft: {stage""",
+).replace("SERVED", "{kind: openai, endpoints: [https://host/v1]}")
+ASPECTS = "{kind: aspects, model: teacher, engine: {kind: openai, endpoints: [https://host/v1]}}"
+
+
+def judged(old: str = "", new: str = "", judge: str = ASPECTS) -> str:
+    assert old in JUDGED
+    return JUDGED.replace(old, new, 1).replace("JUDGE", judge)
+
+
+def test_stages_of_feedback_take_one_anothers_rows(tmp_path: Path) -> None:
+    load_recipe(write_recipe(tmp_path, judged()))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "judge", "sentence"),
+    [
+        ("", "", "{kind: likelihood, model: teacher}", "steps.ratings.judge.model: teacher is served by an API"),
+        ("", "", "{kind: likelihood, model: teacher}", "steps.evaluate.judge.judges.one.model: teacher is served by"),
+        ("", "", "{kind: critique, model: teacher}", "teacher is served by an API and engine transformers needs its"),
+        ("", "", "{kind: contrast, model: base, base: teacher}", "steps.ratings.judge.base: teacher is served"),
+        ("", "", ASPECTS.replace("model: teacher", "model: base"), "base is no api:// model, and engine openai talks"),
+        ("", "", "{kind: rubric, model: base}", "steps.ratings.judge.kind: unknown kind 'rubric'"),
+        ("", "", "{model: base}", "steps.ratings.judge.kind: missing key; it is one of likelihood, contrast"),
+        ("", "", ASPECTS.replace("kind: aspects", "kind: aspects, template: t.yaml"), "judge.template: no such file"),
+        ("reviser: teacher", "reviser: base", ASPECTS, "steps.constitution.reviser: base is no api:// model"),
+        ("model: base, reviser", "model: teacher, reviser", ASPECTS, "steps.constitution.model: teacher is served"),
+        ("distilled, model: judge", "distilled, model: ddpo", ASPECTS, "again.judge.model: ddpo is not an earlier"),
+        ("rows: ratings, objective: {kind: reward}", "rows: dialogues, objective: {kind: sft}", ASPECTS,
+         "steps.again.judge.model: judge gives no rewards; a judge of kind distilled takes a train step"),
+        ("dDPO: ddpo}", "dDPO: judge}", ASPECTS, "steps.evaluate.models.dDPO: judge gives rewards and writes no text"),
+        ("model: base, rows: best", "model: judge, rows: best", ASPECTS, "dsft-on-best.model: judge gives rewards"),
+        ("rows: ratings", "rows: answers", ASPECTS, "answers is of stage answers; name an earlier ratings or"),
+        ("rows: best", "rows: ratings", ASPECTS, "name an earlier dialogues, data, best or constitution step"),
+        ("ratings: again", "ratings: answers", ASPECTS, "answers is of stage answers; name an earlier ratings"),
+        ("prompts: best", "prompts: ratings", ASPECTS, "name an earlier dialogues, data, best or constitution step"),
+    ],
+)  # fmt: skip
+def test_what_judges_and_feedback_cannot_take_is_said(
+    tmp_path: Path, old: str, new: str, judge: str, sentence: str
+) -> None:
+    assert sentence in refusal(write_recipe(tmp_path, judged(old, new, judge)))
+
+
+def test_aliases_name_steps_and_nothing_else(tmp_path: Path) -> None:
+    path = write_recipe(
+        tmp_path, RECIPE.replace("steps:", "aliases: {best: ddpo}\nsteps:").replace("dDPO: ddpo", "dDPO: best")
+    )
+    assert load_recipe(path).as_written()["steps"]["evaluate"]["models"]["dDPO"] == "ddpo"
+    assert "aliases.best: no such step; did you mean ddpo?" in refusal(path, "aliases.best=dpo")
+    assert "aliases.dsft: a model or step is called dsft too" in refusal(path, "aliases.dsft=ddpo")
 
 
 def test_parameters_are_filled_in_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from favonius.data.rows import read_rows
@@ -174,6 +174,7 @@ def test_steps_of_an_older_favonius_are_shown_with_what_they_have(copy: Path) ->
     assert "Other rules" not in text and "Margins" not in text
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40))
 def test_a_histogram_counts_every_number_once(values: list[float]) -> None:
     chart = spread("Margins", "pairs", "difference", values, "p0")

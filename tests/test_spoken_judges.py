@@ -16,16 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from favonius.engines import interview
+from favonius.engines.account import SpentError
 from favonius.engines.ledger import Ledger
 from favonius.engines.scripted import ScriptedEngine
 from favonius.errors import UserError
 from favonius.judges.config import AspectsJudge, CritiqueJudge, EnsembleJudge, JudgeConfig, PairwiseJudge
 from favonius.judges.judge import FIRST, Failure, Judgement, Score, Showing
 from favonius.judges.open import open_judge
-from favonius.judges.spoken.asking import REASK_TEMPERATURE, REASKED
+from favonius.judges.spoken import critique
+from favonius.judges.spoken.asking import REASK_TEMPERATURE, REASKED, Ask, Heard
 from favonius.judges.spoken.expected import expected_preference, expected_score
 from favonius.judges.spoken.numerals import Number, Scale, Unreadable
-from favonius.judges.spoken.pairwise import VERDICT_TOKENS
+from favonius.judges.spoken.pairwise import VERDICT_TOKENS, Pairwise
 from favonius.judges.spoken.templates import PairwisePrompt, fill, read_template
 from favonius.judges.spoken.verdicts import Names, Said
 from favonius.run import FileRef, Inputs, ModelRef
@@ -137,9 +139,6 @@ def test_both_orders_take_away_what_position_alone_decides(bench: Callable[[Voic
 @given(bias=st.floats(0, 1), gaps=st.lists(st.floats(-1, 1), min_size=1, max_size=5))
 def test_a_constant_bias_moves_no_mean(bias: float, gaps: Sequence[float]) -> None:
     """As long as it does not saturate: preference = (1 + gap)/2 + bias/4 for the one shown first."""
-    from favonius.judges.spoken.asking import Ask, Heard
-    from favonius.judges.spoken.pairwise import Pairwise
-
     way = Pairwise(PairwiseJudge(model=JUDGE), template=None)  # type: ignore[arg-type]  # no prompt is made
     for gap in gaps:
         fair = 0.5 + gap / 4
@@ -216,7 +215,7 @@ def test_a_verdict_alone_is_given_little_room_and_an_explained_one_all(bench: Ca
 
 # ----------------------------------------------------------------------------------------------------------- aspects
 
-WORTH = {"good": 5, "fair": 3, "poor": 1}
+WORTH = {"good": 5, "fair": 3, "poor": 1, "good and more": 5}
 
 
 def by_worth(request: Request) -> str:
@@ -256,7 +255,7 @@ def test_any_number_of_answers(bench: Callable[[Voice], Bench], count: int) -> N
 
 
 def test_reversed_shows_the_same_answers_the_other_way_round(bench: Callable[[Voice], Bench]) -> None:
-    one = bench(lambda request: rate_texts(request, iter([5, 4, 3, 2]).__next__ and (lambda text: WORTH[text])))
+    one = bench(by_worth)
     config = AspectsJudge(model=JUDGE, aspects=("helpfulness",))
     [there], [back] = (
         one.judge(config, case("good", "fair", "poor"), showing=s) for s in (FIRST, Showing(reversed=True))
@@ -307,9 +306,8 @@ def test_the_worlds_knowledge_is_told_where_it_bears_on_the_aspect(bench: Callab
     told = Knowledge(correct=("the Rhine", "the Elbe"), incorrect=("Berlin",))
     false = Knowledge(note="The question rests on something false.")
     one.judge(AspectsJudge(model=JUDGE), case("good", "poor", knowledge=told))
-    assert ["World Knowledge" in said(request) for request in one.asked] == [
-        "Truth" in said(request)[:12] or "Helpfulness" in said(request)[:20] for request in one.asked
-    ]
+    titles = {said(request).partition("\n")[0] for request in one.asked if "World Knowledge" in said(request)}
+    assert titles == {"# Truth", "# Helpfulness"}
     [text] = [said(request) for request in one.asked if said(request).startswith("# Truth")]
     assert "right: the Rhine; the Elbe\nKnown to be wrong: Berlin\n\n### Texts" in text
     one.judge(AspectsJudge(model=JUDGE), case("good", "poor", id="p2", prompt="Why?", knowledge=false))
@@ -396,8 +394,6 @@ def test_a_case_judged_twice_asks_nothing_the_second_time(
 
 def test_reading_again_is_free(bench: Callable[[Voice], Bench], monkeypatch: pytest.MonkeyPatch) -> None:
     """A parser that understands more needs no request: the raw texts are in the ledger."""
-    from favonius.judges.spoken import critique
-
     one = bench(lambda request: "I give it seven.")
     config = CritiqueJudge(model=JUDGE)
     [judgement] = one.judge(config, case("good"))
@@ -452,6 +448,29 @@ def test_a_request_that_fails_leaves_all_others(
     assert all(isinstance(verdict, Score) for verdict in again[2].verdicts)
     assert again[:2] + again[3:] == judged[:2] + judged[3:]
     assert all("Question 2" in said(request) for request in one.asked[asked:])
+
+
+@pytest.mark.parametrize(("config", "voice"), KINDS)
+def test_a_case_for_which_the_money_ends_is_not_asked_in_full_and_has_no_score(
+    bench: Callable[[Voice], Bench], config: JudgeConfig, voice: Voice
+) -> None:
+    money = 3
+
+    def answer(request: Request) -> str:
+        nonlocal money
+        money -= 1
+        if money < 0:
+            raise SpentError
+        return voice(request)
+
+    one = bench(answer)
+    one.engine.slots = 1
+    [judgement] = one.judge(config, case("good", "poor", "fair", "good and more"))
+    failures = [verdict for verdict in judgement.verdicts if isinstance(verdict, Failure)]
+    assert failures and not any(failure.asked for failure in failures)
+    assert len(failures) == (1 if config.kind == "critique" else 4)
+    assert judgement.comparisons == ()
+    assert len(judgement.calls) == 3
 
 
 def test_a_judge_that_dies_keeps_what_was_answered(bench: Callable[[Voice], Bench]) -> None:
@@ -698,6 +717,14 @@ user: |
   {"m": {"output": "{first}"}, "M": {"output": "{second}"}}
 verdicts: {first: m, second: M, tie: null}
 """
+SINGLE_FILE = """
+kind: critique
+user: |
+  Explain, then rate the answer from 1 to 10 in this form: "[[rating]]", for example: "Rating: [[5]]".
+  {instruction}
+  Written by: {principle}
+  {answer}
+"""
 ASPECTS_FILE = """
 kind: aspects
 system: You rate.
@@ -738,6 +765,14 @@ def test_verdicts_of_ones_own(bench: Callable[[Voice], Bench]) -> None:
     [judgement] = one.judge(config, case("Rhine", "Rhone"), **{"alpaca.yaml": ALPACA_FILE})
     assert values(judgement) == [1.0, 0.0]
     assert len(one.asked[0].messages) == 1
+
+
+def test_a_grading_prompt_of_ones_own(bench: Callable[[Voice], Bench]) -> None:
+    one = bench(lambda request: "It scores on two points: a score of 3 would be low.\n\nRating: [[1]]")
+    config = CritiqueJudge(model=JUDGE, template=FileRef("single.yaml"))
+    [judgement] = one.judge(config, case("good"), **{"single.yaml": SINGLE_FILE})
+    assert values(judgement) == [1.0]
+    assert said(one.asked[0]).endswith('"Rating: [[5]]".\nName a river.\ngood')
 
 
 def test_aspects_of_ones_own(bench: Callable[[Voice], Bench]) -> None:

@@ -178,7 +178,7 @@ def _add_feedback_show(show: argparse.ArgumentParser) -> None:
         default=[],
         dest="rules",
         metavar="RULE",
-        help="instead of OTHER: two rules of binarisation, such as best_vs_random and margin,least=2,by=aspects",
+        help="instead of OTHER: two rules of binarisation, such as best-vs-random and margin,least=2,by=aspects",
     )
     show.add_argument(
         "--only",

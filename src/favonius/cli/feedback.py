@@ -6,15 +6,16 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from favonius.cli.pair_options import RULES, WHOLE_SCORES, aspects_of
 from favonius.data.rows import explain
 from favonius.doctor.paint import Paint
 from favonius.errors import UserError
+from favonius.feedback.compare_rules import ALL_RULES
 from favonius.feedback.config import Binarisation
-from favonius.feedback.rules import NamedRule, Rule, ScoredBy
+from favonius.feedback.rules import ScoredBy
 from favonius.recipe.problems import choice
 from favonius.review.choose import Deck, between_judges, between_rules
 from favonius.review.judged import Judged
@@ -25,8 +26,6 @@ from favonius.review.walk import Walk, print_all
 from favonius.types import Feedback
 
 LIMIT = 200
-SCORES = get_args(ScoredBy.model_fields["by"].annotation)
-RULES: tuple[type[NamedRule], ...] = get_args(get_args(Rule)[0])
 
 
 def show(options: argparse.Namespace) -> None:
@@ -84,32 +83,33 @@ def judges(*found: Read) -> list[Judged]:
 
 def ruled(text: str, rows: Sequence[Feedback], seed: int) -> Ruled:
     """`margin,least=2,by=honesty` as a rule with its score. UserError where there is no such rule, field or value."""
-    kind, *given = (part.strip() for part in text.split(","))
-    kind = kind.replace("-", "_")
-    known = {get_args(rule.model_fields["kind"].annotation)[0]: rule for rule in RULES}
-    if kind not in known:
-        raise UserError(f"--rule {text}: no such rule{choice(kind, known)}")
+    name, *given = (part.strip() for part in text.split(","))
+    name = name.replace("_", "-")  # as recipes write it
+    if name not in RULES:
+        raise UserError(f"--rule {text}: no such rule{choice(name, RULES)}")
+    kind = type(ALL_RULES[RULES.index(name)])
     fields = dict(_field(part, text) for part in given)
-    score = _scored_by(fields.pop("by", "both"), rows, text)
+    score = _scored_by(fields.pop("by", "both"), aspects_of(rows), text)
     try:
-        rule = TypeAdapter[Rule](Rule).validate_python({"kind": kind, **fields})
+        rule = kind.model_validate(fields)
     except ValidationError as error:
-        raise UserError(f"--rule {text}: {explain(error, known[kind])}") from None
+        raise UserError(f"--rule {text}: {explain(error, kind)}") from None
     return Ruled(Binarisation(rule=rule, score=score, seed=seed), text)
 
 
 def _field(part: str, text: str) -> tuple[str, str]:
     name, equals, value = (piece.strip() for piece in part.partition("="))
     if not equals:
-        raise UserError(f"--rule {text}: {part!r} sets nothing; write it as in margin,least=2 or margin,by=aspects")
+        raise UserError(
+            f"--rule {text}: {part!r} sets nothing; write it as in margin,least=2 or best-vs-worst,by=aspects"
+        )
     return name, value
 
 
-def _scored_by(name: str, rows: Sequence[Feedback], text: str) -> ScoredBy:
+def _scored_by(name: str, aspects: Sequence[str], text: str) -> ScoredBy:
     """By a score's name or that of one aspect."""
-    if name in SCORES:
+    if name in WHOLE_SCORES:
         return ScoredBy.model_validate({"by": name})
-    aspects = dict.fromkeys(aspect for row in rows for answer in row.completions for aspect in answer.scores)
     if name not in aspects:
-        raise UserError(f"--rule {text}: there is no score {name}{choice(name, (*SCORES, *aspects))}")
+        raise UserError(f"--rule {text}: there is no score {name}{choice(name, (*WHOLE_SCORES, *aspects))}")
     return ScoredBy(by="aspects", weights={name: 1.0})

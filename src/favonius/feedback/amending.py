@@ -1,6 +1,6 @@
 """One answer and its rounds of critique and revision, as a generator that asks and is answered.
 
-Each round critiques the text as it then is, in a conversation that holds nothing of the rounds before.
+Each round critiques the text as it then is, and is told nothing of the rounds before.
 """
 
 from __future__ import annotations
@@ -109,8 +109,7 @@ def _round(cast: Cast, prompt: Prompt, now: Draft, number: int, name: str) -> Ta
             answer=now.text, critique=critique, revision=revision, outcome=outcome,
         )  # fmt: skip
 
-    asked = critique_request(prompt.messages, now.text, article)
-    reply = yield cast.reviser.question(asked, config.reviser_sampling)
+    reply = yield cast.reviser.question(critique_request(prompt.messages, now.text, article), config.reviser_sampling)
     if isinstance(reply, Failure):
         return row(f"critique failed: {reply.countable}"), None
     critique = reply.text.strip()
@@ -119,7 +118,9 @@ def _round(cast: Cast, prompt: Prompt, now: Draft, number: int, name: str) -> Ta
         return row(f"critique {found[0]}", critique), None
     if finds_nothing(critique):
         return row(NOTHING_TO_MEND, critique), None
-    question = cast.reviser.question(revision_request(asked, critique, article), config.reviser_sampling)
+    question = cast.reviser.question(
+        revision_request(prompt.messages, now.text, critique, article), config.reviser_sampling
+    )
     reply = yield question
     if isinstance(reply, Failure):
         return row(f"revision failed: {reply.countable}", critique), None

@@ -1,6 +1,7 @@
 """What is said to a model that critiques and revises an answer, and what is taken from its replies.
 
-The conversation is continued: whoever revises finds the answer as its own. Replies are read by words of English.
+The conversation is quoted, not continued, and each request stands alone: told to go on after its own critique, a small
+model goes on with the critique. Replies are read by words of English.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ from favonius.types import Completion, Message, Messages
 
 NOTHING = "Nothing to change."
 CRITIQUE = (
-    "Read your last answer again, as a strict and fair reader would.\n\n"
-    "Look for this: {look_for}.\n\n"
-    "First say in two or three sentences how the answer stands on this point, and quote the words in question. Then "
-    "add one line. If something has to change on this point, the line says what. If the answer is fine on this "
-    f"point, the line is: {NOTHING} Do not write a new answer yet."
+    "{quoted}\n\n"
+    "Review the assistant's last answer on one point alone. Look for {look_for}.\n\n"
+    "If you find it, say in a few sentences what is wrong in the answer, and quote the words in question. If the "
+    f"answer is fine on this point, reply with these words alone: {NOTHING}"
 )
-"""The finding comes before the verdict: asked for the verdict first, small models spare themselves the reading."""
 REVISION = (
-    "Now answer my message anew, in the light of this.\n\n{mend}\n\n"
-    "Keep what was good. Write the new answer alone, as if it were your first: without an introduction, and without a "
-    "word about the earlier answer, the remarks on it or what you changed."
+    "{quoted}\n\n"
+    "A reviewer said about the last answer: {critique}\n\n"
+    "Write the answer that the assistant should have given in its place. {mend} Keep what was good in it. Write only "
+    "the answer, as the assistant would say it to the person, and nothing about the review."
 )
+OPENING = 8
+"""Words with which a revision begins as the critique does, and the answer does not: it is one more critique."""
+SAID_BY = {"system": "The assistant was told", "user": "The person", "assistant": "The assistant"}
 
 _CHANGE = (
     r"(?:chang(?:e|ed|ing)|mend(?:ed|ing)?|fix(?:ed|ing)?|improv(?:e|ed|ing)|correct(?:ed|ing)?|revis(?:e|ed|ing))"
@@ -33,7 +36,8 @@ _CHANGE = (
 _NOTHING = re.compile(
     r"(?:(?:so|overall|therefore|in short) )?(?:there (?:(?:is|s) )?|i (?:see|find|found) )?"
     rf"(?:nothing (?:here )?(?:to|needs to be|needs to|has to be|must be|should be|should|needs) {_CHANGE}"
-    r"|no (?:changes?|revisions?|corrections?)(?: (?:is|are))? (?:needed|necessary|required))"
+    r"|no (?:changes?|revisions?|corrections?)(?: (?:is|are))? (?:needed|necessary|required)"
+    r"|(?:the|this) (?:assistant s )?(?:last )?answer is fine)"
     r"(?: (?:here|on this point|in (?:the|this|my) answer|in this regard|at all))*"
 )
 """A sentence as its words: see `finds_nothing`."""
@@ -45,12 +49,13 @@ _ANSWER = r"(?:answers?|responses?|repl(?:y|ies)|versions?|revisions?)"
 _ANNOUNCEMENT = re.compile(
     rf"(?:(?:sure|certainly|of course|okay|ok|absolutely|understood|thank you|thanks)\b[^:\n]{{0,60}}?[,.!]?\s*)?"
     rf"(?:(?:here(?:'s| is| are)|this is|below is)\s+[^:\n]{{0,40}}?\b{_ANSWER}\b[^:\n]{{0,60}}"
-    rf"|(?:(?:my|the|a)\s+)?(?:{_NEW}\s+){{1,2}}{_ANSWER}|(?:my\s+)?revision)",
+    rf"|(?:(?:my|the|a)\s+)?(?:{_NEW}\s+){{1,2}}{_ANSWER}|(?:my\s+)?revision"
+    rf"|(?:the\s+)?assistant(?:'s\s+(?:\w+\s+)?{_ANSWER}|\s+(?:should|could|would)\s+have\s+\w+(?:\s+instead)?)?)",
     re.IGNORECASE,
 )
 _DRESS = ' \t*_#"“'
 _ABOUT = re.compile(
-    rf"\bthe (?:critique|criticism)\b|\byour (?:answer|response|reply)\b"
+    rf"\bthe (?:critique|criticism|reviewer|assistant)\b|\byour (?:answer|response|reply)\b"
     rf"|\b(?:my|the|your) (?:earlier|previous|original|first|last|initial) (?:answer|response|reply)\b"
     rf"|\b(?:revised|rewritten|mended) {_ANSWER}\b"
     r"|\bthank(?:s| you) for (?:the|your|this) (?:feedback|critique|criticism|remarks?|correction)"
@@ -58,18 +63,29 @@ _ABOUT = re.compile(
     r"(?:the|my|this|that|it|any)\b",
     re.IGNORECASE,
 )
+_TURN = re.compile(r"^(?:The person|The assistant|A reviewer)\b[^:\n]{0,40}:", re.MULTILINE)
+"""How `_quoted` and REVISION open a turn."""
 
 
 def critique_request(conversation: Messages, answer: str, article: Article) -> Messages:
     """Ask for a critique of `answer`, given to `conversation`."""
-    asked = CRITIQUE.format(look_for=article.look_for.rstrip("."))
-    return (*conversation, Message(role="assistant", content=answer), Message(role="user", content=asked))
+    looked_for = article.look_for.rstrip(".")
+    return _request(CRITIQUE.format(quoted=_quoted(conversation, answer), look_for=looked_for))
 
 
-def revision_request(asked: Messages, critique: str, article: Article) -> Messages:
-    """Ask for a revision after a critique; `asked` is what asked for the critique."""
-    mend = Message(role="user", content=REVISION.format(mend=article.mend))
-    return (*asked, Message(role="assistant", content=critique), mend)
+def revision_request(conversation: Messages, answer: str, critique: str, article: Article) -> Messages:
+    """Ask for a better answer in the light of a critique."""
+    quoted = _quoted(conversation, answer)
+    return _request(REVISION.format(quoted=quoted, critique=critique, mend=article.mend))
+
+
+def _request(text: str) -> Messages:
+    return (Message(role="user", content=text),)
+
+
+def _quoted(conversation: Messages, answer: str) -> str:
+    turns = (*conversation, Message(role="assistant", content=answer))
+    return "\n\n".join(f"{SAID_BY[message.role]}: {message.content}" for message in turns)
 
 
 def finds_nothing(critique: str) -> bool:
@@ -116,10 +132,12 @@ def fault(revision: str, reply: Completion, answer: str, critique: str, conversa
     """
     if found := flaws(revision, reply.finish == "stop"):
         return f"revision {found[0]}"
+    if _TURN.search(revision):
+        return "revision goes on with the conversation"
     said = words(revision)
     if said == words(answer):
         return "revision equals the answer"
-    if said == words(critique):
+    if said == words(critique) or said[:OPENING] == words(critique)[:OPENING] != words(answer)[:OPENING]:
         return "revision repeats the critique"
     about = _ABOUT.search(revision)
     asked = " ".join(message.content for message in conversation)

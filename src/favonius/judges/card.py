@@ -7,14 +7,14 @@ not asked, says so in words.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from favonius.judges import duels as two
 from favonius.judges import positions
 from favonius.judges.agreement import Unit, alpha_estimate, kendall, ranks_of_known, spearman
 from favonius.judges.calibration import Calibration, Item, calibrated
-from favonius.judges.duels import Duel, Labels, decided, preferences, value
+from favonius.judges.duels import Duel, Labels, Word, decided, preferences, value
 from favonius.judges.figures import Figure, Written, by_prompt, figure
 from favonius.judges.judge import Failure, Judgement
 from favonius.judges.positions import Shown
@@ -54,6 +54,8 @@ class Against(Noun):
     judge: Figure
     reference: Figure
     excess: Figure
+    lean: Figure
+    """What is preferred beyond what the reference explains (`duels.lean`): the bias, whatever the judge's noise."""
 
 
 class Length(Noun):
@@ -61,7 +63,7 @@ class Length(Noun):
     """Share of pairs of which the longer wins, of those where one is longer and one is preferred (by both, where there
     is a reference)."""
     slope: Figure
-    """What twice the length adds to a score, in units of the typical (root mean square) gap between two answers."""
+    """What twice the length adds to a score, in typical (root mean square) gaps between two scores."""
     reference_slope: Figure
     curve: tuple[two.LengthBin, ...] = ()
 
@@ -188,31 +190,39 @@ def _order(mark: JudgedBy, shown: Sequence[Shown]) -> Order:
 
 
 def _length(duels: Sequence[Duel]) -> Length:
-    has_labels = any(duel.label is not None for duel in duels)
-    # One and the same pairs for both, so that the excess is the difference of the two.
-    same = [duel for duel in duels if two.both(duel)] if has_labels else duels
-    no_pairs = NO_PAIRS if duels else "there are no two answers to a prompt"
+    why = NO_PAIRS if duels else "there are no two answers to a prompt"
     return Length(
-        longer_wins=Against(
-            judge=figure(two.rate(same, lambda duel: duel.longer_won), no_pairs),
-            reference=figure(two.rate(same, lambda duel: duel.longer_labelled), NO_LABELS),
-            excess=figure(two.excess(same, lambda duel: duel.longer_won, lambda duel: duel.longer_labelled), NO_LABELS),
-        ),
-        slope=figure(two.length_slope(duels, lambda duel: duel.gap), no_pairs),
+        longer_wins=_against(duels, two.longer_won, two.longer_labelled, lambda duel: duel.doublings, why),
+        slope=figure(two.length_slope(duels, lambda duel: duel.gap), why),
         reference_slope=figure(two.length_slope(duels, lambda duel: duel.label_gap), NO_LABELS),
-        curve=two.length_curve(same),
+        curve=two.length_curve(_same(duels)),
     )
 
 
 def _own(duels: Sequence[Duel], own: frozenset[str]) -> Against:
-    has_labels = any(duel.label is not None for duel in duels)
-    same = [duel for duel in duels if two.both(duel)] if has_labels else duels
     why = "it was asked about no pair of its own family and another" if own else NO_KIN
+    return _against(duels, two.own_won, two.own_labelled, lambda duel: duel.own, why)
+
+
+def _against(duels: Sequence[Duel], judge: Word, reference: Word, trait: Callable[[Duel], float], why: str) -> Against:
+    same = _same(duels)
+    without = why if _labelled_at_all(duels) else NO_LABELS
     return Against(
-        judge=figure(two.rate(same, two.own_won), why),
-        reference=figure(two.rate(same, two.own_labelled), why if has_labels else NO_LABELS),
-        excess=figure(two.excess(same, two.own_won, two.own_labelled), why if has_labels else NO_LABELS),
+        judge=figure(two.rate(same, judge), why),
+        reference=figure(two.rate(same, reference), without),
+        excess=figure(two.excess(same, judge, reference), without),
+        lean=figure(two.lean(duels, trait), without),
     )
+
+
+def _same(duels: Sequence[Duel]) -> Sequence[Duel]:
+    """The pairs on which judge and reference are set against each other: one and the same for both, so that the excess
+    is the difference of the two. All, where there is no reference."""
+    return [duel for duel in duels if two.both(duel)] if _labelled_at_all(duels) else duels
+
+
+def _labelled_at_all(duels: Sequence[Duel]) -> bool:
+    return any(duel.label is not None for duel in duels)
 
 
 def _repeats(evidence: Evidence) -> Repeats:

@@ -56,7 +56,7 @@ class SpokenJudge(Noun):
     """Take the mean of all ratings weighted by their probability and not the one that was drawn, where the engine
     gives log-probs: graded scores even from small judges."""
     reasks: int = Field(default=2, ge=0)
-    """How often a reply that cannot be read is asked for again."""
+    """How often a reply that cannot be read is asked for again, at a temperature of at least 0.5."""
     seed: int = 0
     """Of the orders in which answers are shown."""
 
@@ -84,7 +84,7 @@ class PairwiseJudge(SpokenJudge):
     both_orders: bool = True
     """Ask each pair in both orders and take the mean, which removes what position alone decides."""
     explain: bool = False
-    """Let the judge reason before its verdict; else it says the verdict alone, which may be a single token."""
+    """Let the judge reason before its verdict; else it says the verdict alone, in 16 tokens at most."""
 
 
 OneJudge = Annotated[

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from favonius.judges.figures import Trial, Written, by_prompt, slope
+from favonius.judges.figures import Trial, Written, by_prompt, partial_slope, slope
 from favonius.judges.judge import Judgement, Score, Verdict
 from favonius.statistics import Estimate, balance, share
 from favonius.types import Feedback, Noun
@@ -41,16 +41,12 @@ class Duel:
     """1 where only the first is of the judge's family, −1 where only the second is."""
 
     @property
-    def longer_won(self) -> float | None:
-        return _favoured(self.won, self.doublings)
-
-    @property
-    def longer_labelled(self) -> float | None:
-        return None if self.label is None else _favoured(self.label, self.doublings)
-
-    @property
     def matched(self) -> bool:
         return abs(self.doublings) <= -math.log2(MATCHED)
+
+
+Word = Callable[[Duel], float | None]
+"""What is said of a pair, a number from 0 to 1, if anything."""
 
 
 class LengthBin(Noun):
@@ -117,14 +113,12 @@ def _favoured(word: float, lean: float) -> float | None:
     return None if word == EVEN or lean == 0 else float((word > EVEN) == (lean > 0))
 
 
-def rate(all_duels: Sequence[Duel], word: Callable[[Duel], float | None]) -> Estimate | None:
+def rate(all_duels: Sequence[Duel], word: Word) -> Estimate | None:
     """Mean of `word`, a number from 0 to 1, over the duels on which there is one."""
     return share(*by_prompt(_trials(all_duels, word)))
 
 
-def excess(
-    all_duels: Sequence[Duel], judge: Callable[[Duel], float | None], reference: Callable[[Duel], float | None]
-) -> Estimate | None:
+def excess(all_duels: Sequence[Duel], judge: Word, reference: Word) -> Estimate | None:
     """How much larger the judge's rate is than the reference's, over the duels on which both have a word."""
 
     def difference(duel: Duel) -> float | None:
@@ -134,7 +128,7 @@ def excess(
     return balance(*by_prompt(_trials(all_duels, difference)))
 
 
-def _trials(all_duels: Sequence[Duel], word: Callable[[Duel], float | None]) -> Iterator[Trial]:
+def _trials(all_duels: Sequence[Duel], word: Word) -> Iterator[Trial]:
     return ((duel.prompt, found) for duel in all_duels if (found := word(duel)) is not None)
 
 
@@ -150,6 +144,14 @@ def right(duel: Duel) -> float | None:
     return EVEN if duel.won == EVEN else float(duel.won == duel.label)
 
 
+def longer_won(duel: Duel) -> float | None:
+    return _favoured(duel.won, duel.doublings)
+
+
+def longer_labelled(duel: Duel) -> float | None:
+    return None if duel.label is None else _favoured(duel.label, duel.doublings)
+
+
 def own_won(duel: Duel) -> float | None:
     return _favoured(duel.won, duel.own)
 
@@ -159,13 +161,28 @@ def own_labelled(duel: Duel) -> float | None:
 
 
 def length_slope(all_duels: Sequence[Duel], gap: Callable[[Duel], float | None]) -> Estimate | None:
-    """What twice the length adds to a score, in units of the root mean square gap between two answers, so that judges
-    of different scales can be compared."""
+    """What twice the length adds to a score, in typical gaps, so that judges of different scales can be compared."""
     known = [(duel, found) for duel in all_duels if (found := gap(duel)) is not None]
-    spread = math.sqrt(sum(found**2 for _, found in known) / len(known)) if known else 0.0
+    spread = typical_gap(found for _, found in known)
+    return slope((duel.prompt, duel.doublings, found / spread) for duel, found in known) if spread else None
+
+
+def lean(all_duels: Sequence[Duel], trait: Callable[[Duel], float]) -> Estimate | None:
+    """What a trait of the first answer adds to the judge's score, in typical gaps, where the reference scores both
+    alike. A judge that is the reference with noise has none, while its excess over the reference is below 0: noise
+    takes from every preference."""
+    known = [(duel, duel.gap, duel.label_gap) for duel in all_duels]
+    both = [(duel, gap, label) for duel, gap, label in known if gap is not None and label is not None]
+    spread = typical_gap(gap for _, gap, _ in both)
     if not spread:
         return None
-    return slope((duel.prompt, duel.doublings, found / spread) for duel, found in known)
+    return partial_slope((duel.prompt, label, trait(duel), gap / spread) for duel, gap, label in both)
+
+
+def typical_gap(gaps: Iterable[float]) -> float:
+    """The root mean square; 0 where there are none."""
+    squares = [gap**2 for gap in gaps]
+    return math.sqrt(sum(squares) / len(squares)) if squares else 0.0
 
 
 def length_curve(all_duels: Sequence[Duel]) -> tuple[LengthBin, ...]:
@@ -173,9 +190,9 @@ def length_curve(all_duels: Sequence[Duel]) -> tuple[LengthBin, ...]:
     curve = []
     for low, high in pairwise(LENGTH_STEPS):
         within = [duel for duel in all_duels if math.log2(low) <= abs(duel.doublings) < math.log2(high)]
-        judge = rate(within, lambda duel: duel.longer_won)
+        judge = rate(within, longer_won)
         if judge is not None:
-            reference = rate(within, lambda duel: duel.longer_labelled)
+            reference = rate(within, longer_labelled)
             upto = None if math.isinf(high) else high
             curve.append(LengthBin(low=low, high=upto, judge=judge, reference=reference))
     return tuple(curve)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from favonius.engines.interview import Interviews, interviews
 from favonius.judges.config import (
@@ -19,7 +20,12 @@ from favonius.judges.config import (
     SpokenJudge,
 )
 from favonius.judges.judge import Judge
+from favonius.judges.spoken.asking import Spoken, Way
+from favonius.judges.spoken.aspects import Aspects
+from favonius.judges.spoken.critique import Critique
+from favonius.judges.spoken.pairwise import Pairwise
 from favonius.run import Context, Inputs
+from favonius.types import JudgedBy
 
 
 @contextmanager
@@ -42,7 +48,7 @@ def open_judge(config: JudgeConfig, inputs: Inputs, context: Context) -> Iterato
 
 
 def _open_one(config: OneJudge, inputs: Inputs, context: Context, opened: Interviews | None) -> Judge:
-    """Each kind is imported where it is wanted: those that read weights load torch, those that ask need not."""
+    """Judges that read weights are imported where they are wanted: they load torch, which those that ask need not."""
     match config:
         case LikelihoodJudge():
             from favonius.judges.likelihood import Likelihood
@@ -61,16 +67,14 @@ def _open_one(config: OneJudge, inputs: Inputs, context: Context, opened: Interv
 
 
 def _open_spoken(config: AspectsJudge | CritiqueJudge | PairwiseJudge, inputs: Inputs, opened: Interviews) -> Judge:
-    from favonius.judges.spoken.asking import Spoken
-    from favonius.judges.spoken.aspects import Aspects
-    from favonius.judges.spoken.critique import Critique
-    from favonius.judges.spoken.pairwise import Pairwise
-
     source = inputs.speaker(config.model)
+    way: Way[Any]
     match config:
         case AspectsJudge():
-            return Spoken(Aspects.of(config, inputs), opened.open(config.engine, source), source.name)
+            way = Aspects.of(config, inputs)
         case CritiqueJudge():
-            return Spoken(Critique.of(config, inputs), opened.open(config.engine, source), source.name)
+            way = Critique.of(config, inputs)
         case PairwiseJudge():
-            return Spoken(Pairwise.of(config, inputs), opened.open(config.engine, source), source.name)
+            way = Pairwise.of(config, inputs)
+    mark = JudgedBy(name=source.name, kind=config.kind, template=way.template.digest)
+    return Spoken[Any](way, opened.open(config.engine, source), mark)

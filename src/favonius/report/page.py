@@ -18,6 +18,7 @@ from favonius.report.data_in import data_in
 from favonius.report.drops import drops
 from favonius.report.environment import environment
 from favonius.report.gather import Run, Step, read_run, seeds
+from favonius.report.judge_card import SOURCES_SHOWN, judged
 from favonius.report.made import SPEAKERS, conversations, openings
 from favonius.report.money import bill
 from favonius.report.pairs_made import best_made, pairs_made
@@ -30,12 +31,15 @@ EXAMPLES = 6
 ROUNDS_SHOWN = 2
 """Of a sample conversation; the others are folded."""
 COUNTED = frozenset({"kept", "dropped", "samples", "tokens", "seconds"})
-SHOWN_ELSEWHERE = frozenset({"train", "data", "openings", "dialogues", "answers", "pairs", "best", "constitution"})
+SHOWN_ELSEWHERE = frozenset(
+    {"train", "data", "openings", "dialogues", "answers", "ratings", "pairs", "best", "constitution"}
+)
 """Stages whose numbers have a section of their own."""
 SECTIONS = {
     "results": "Results",
     "training": "Training",
     "answers": "Answers",
+    "judge": "The judge",
     "pairs": "Pairs",
     "best": "Best of n",
     "pool": "Answers to be judged",
@@ -49,7 +53,13 @@ SECTIONS = {
     "reproducibility": "Reproducibility",
 }
 """Id → what the page's list of contents calls it."""
-FEEDBACK = {"pairs_made": "pairs", "best_made": "best", "answers_made": "pool", "revised": "constitution"}
+FEEDBACK = {
+    "judged": "judge",
+    "pairs_made": "pairs",
+    "best_made": "best",
+    "answers_made": "pool",
+    "revised": "constitution",
+}
 """Parts of a page on feedback, and the ids of their sections."""
 TRAINING_FACTS = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer")
 
@@ -133,6 +143,7 @@ def _feedback(run: Run, public: Public) -> dict[str, list[Any]]:
         return [step for step in run.of_stage(stage) if step.state != "left out"]
 
     return {
+        "judged": [judged(run, step, f"j{number}", public) for number, step in enumerate(steps("ratings"))],
         "pairs_made": [pairs_made(run, step, f"p{number}", public) for number, step in enumerate(steps("pairs"))],
         "best_made": [best_made(step, public) for step in steps("best")],
         "answers_made": [answers_made(run, step, public) for step in steps("answers")],
@@ -143,7 +154,9 @@ def _feedback(run: Run, public: Public) -> dict[str, list[Any]]:
 def _environment() -> Environment:
     found = environment()
     found.filters.update(metric_rows=tables.metric_rows, win_rows=tables.win_rows)
-    found.globals.update(rule=tables.RULE, examples=EXAMPLES, speakers=SPEAKERS, rounds_shown=ROUNDS_SHOWN)
+    found.globals.update(
+        rule=tables.RULE, examples=EXAMPLES, speakers=SPEAKERS, rounds_shown=ROUNDS_SHOWN, sources_shown=SOURCES_SHOWN
+    )
     return found
 
 

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from favonius.report.gather import Row, Step
 from favonius.report.wording import decimal, minus
+from favonius.statistics import Estimate
 
 Ink = Literal["ink", "muted", "rule", "first", "second"]
 
@@ -129,16 +130,30 @@ DPO_PANELS = (
     ),
     *PACE,
 )
+REWARD_PANELS = (
+    Panel("Loss", "per prompt", (Line("loss"),)),
+    Panel("Accuracy", "% of pairs of rated answers", (Line("accuracy"),), level=0.5, level_name="chance", share=True),
+    Panel(
+        "Longer answers",
+        "% of pairs where the longer one has more",
+        (Line("longer_preferred", "first", "reward"), Line("longer_better", "second", "score")),
+        level=0.5,
+        share=True,
+    ),
+    Panel("Margin", "better − worse answer's reward", (Line("margin"),), level=0.0),
+    *PACE,
+)
 
 
 def charts(step: Step, prefix: str) -> list[Chart]:
-    """The curves of a train step: DPO's panels where preferences were logged, else SFT's; panels without data fall out.
+    """The curves of a train step: a reward's or DPO's panels where rewards of rated answers or preferences were logged,
+    else SFT's; panels without data fall out.
 
     `prefix` begins every id in the drawings; it must be an id itself and differ between steps of one page.
     Train values are thin lines, with a running mean (thick) from twenty steps on; test values are dots.
     """
-    preferences = any("margin" in row for row in step.metrics)
-    panels = DPO_PANELS if preferences else SFT_PANELS
+    logged = {name for row in step.metrics for name in row}
+    panels = REWARD_PANELS if "reward_mean" in logged else DPO_PANELS if "margin" in logged else SFT_PANELS
     drawn = (_chart(f"{prefix}-{number}", panel, step.metrics) for number, panel in enumerate(panels))
     return [chart for chart in drawn if chart is not None]
 
@@ -172,7 +187,9 @@ def spread(title: str, unit: str, axis: str, values: Sequence[float], prefix: st
     with rc_context(STYLE | {"axes.grid": False, "ytick.labelleft": False, "axes.spines.left": False}):
         figure = Figure(figsize=INCHES, layout="constrained")
         axes = figure.add_subplot()
-        heights, _, _ = axes.hist(values, bins=edges, rwidth=0.9, color=STAND_IN["first"])
+        # The locator lets what is next to nothing lie beyond its last tick.
+        within = [min(max(value, edges[0]), edges[-1]) for value in values]
+        heights, _, _ = axes.hist(within, bins=edges, rwidth=0.9, color=STAND_IN["first"])
         axes.axvline(middle, color=STAND_IN["ink"], linewidth=0.8, linestyle=(0, (4, 3)))
         axes.set_xlabel(axis, color=STAND_IN["muted"], fontsize=8.5)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
@@ -180,6 +197,48 @@ def spread(title: str, unit: str, axis: str, values: Sequence[float], prefix: st
         told = (f"{decimal(start, 3)} to {decimal(end, 3)}: {round(height):,}" for start, end, height in bins if height)
         svg = _svg(figure, prefix, f"{title}, {unit}. {', '.join(told)}")
     return Chart(title, unit, (Key("dash", "ink", f"median {decimal(middle, 3)}"),), "", svg)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Shares with their intervals, one for each place on an axis."""
+
+    name: str
+    color: Ink
+    estimates: Sequence[Estimate]
+
+
+def intervals(title: str, unit: str, axis: str, labels: Sequence[str], series: Sequence[Series], prefix: str) -> Chart:
+    """Shares from 0 to 1 with their intervals, by places that `labels` name, with a line at one half. `prefix` as in
+    `charts`."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=INCHES, layout="constrained")
+        axes = figure.add_subplot()
+        axes.axhline(0.5, color=STAND_IN["ink"], linewidth=0.8, linestyle=(0, (4, 3)))
+        for number, one in enumerate(series):
+            at = [place + 0.16 * (number - (len(series) - 1) / 2) for place in range(len(labels))]
+            values = [estimate.value for estimate in one.estimates]
+            reach = [
+                [estimate.value - estimate.low for estimate in one.estimates],
+                [estimate.high - estimate.value for estimate in one.estimates],
+            ]
+            axes.errorbar(at, values, reach, color=STAND_IN[one.color], marker="o", markersize=4, linewidth=1.2)
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+        axes.set_ylim(0.0, 1.02)
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
+        axes.set_xlabel(axis, color=STAND_IN["muted"], fontsize=8.5)
+        svg = _svg(figure, prefix, f"{title}, {unit}. {_told(labels, series)}")
+    keys = tuple(Key("line", one.color, one.name) for one in series if one.name)
+    return Chart(title, unit, (*keys, Key("dash", "ink", "neither way")), "", svg)
+
+
+def _told(labels: Sequence[str], series: Sequence[Series]) -> str:
+    parts = []
+    for one in series:
+        pairs = zip(labels, one.estimates, strict=True)
+        parts.append(f"{one.name} " + ", ".join(f"{label}: {estimate.value:.0%}" for label, estimate in pairs))
+    return "; ".join(part.strip() for part in parts)
 
 
 def _chart(prefix: str, panel: Panel, rows: Sequence[Row]) -> Chart | None:

@@ -46,11 +46,12 @@ def tell(run: Run) -> Story:
 
 
 def lineage(run: Run) -> tuple[str | None, list[Step]]:
-    """The base's name and the trainings that lead from it to the last model of the recipe, ablations aside."""
+    """The base's name and the trainings that lead from it to the last model of the recipe, ablations aside; one that
+    gives rewards is the last only where none writes."""
     trainings = [step for step in run.of_stage("train") if not step.config.get("ablation")]
     if not trainings:
         return None, []
-    path = [trainings[-1]]
+    path = [([step for step in trainings if not _gives_rewards(step)] or trainings)[-1]]
     while (parent := run.step(str(path[0].config.get("model")))) is not None and parent not in path:
         path.insert(0, parent)
     return str(path[0].config.get("model")), path
@@ -158,8 +159,14 @@ def _labels(run: Run) -> dict[str, str]:
     return {str(model): str(label) for models in evaluations for label, model in models.items()}
 
 
+def _gives_rewards(step: Step) -> bool:
+    return _mapping(step.config.get("objective")).get("kind") == "reward"
+
+
 def _doing(step: Step, label: str, teacher: str, judge: str) -> str:
     objective = _mapping(step.config.get("objective"))
+    if _gives_rewards(step):
+        return f"to rate answers as {judge or 'a judge'} did ({label})"
     if objective.get("kind", "sft") != "sft":
         beta = f", β = {decimal(objective['beta'])}" if isinstance(objective.get("beta"), (int, float)) else ""
         judged = "by the teacher" if judge and judge == teacher else f"by {judge}" if judge else "beforehand"

@@ -39,38 +39,34 @@ def between_judges(voices: Sequence[Judged], everything: bool, seed: int) -> Dec
     A disagreement is as large as the lean of the less decided of the two. With `everything`, or one judge alone: two
     answers drawn at random, and prompts in random order.
     """
-    first, *others = voices
-    comparable = {at: judged_by_all(rated, others) for at, rated in enumerate(first.rated)}
-    comparable = {at: places for at, places in comparable.items() if places}
-    drawn = everything or not others
-    found: list[Contest] = []
-    for at, places in comparable.items():
-        row = first.rated[at].row
-        if drawn:
-            draw = random.Random(f"{seed} {row.id} {at}")
-            found.append(Contest(row, draw.choice(places), (draw.random(),)))
-        else:
-            differing = [Contest(row, two, (_size(voices, row, two),)) for two in places]
-            found.append(max(differing, key=lambda contest: contest.telling))
+    drawn = everything or len(voices) < 2
+    found, prompts = [], 0
+    for at, rated in enumerate(voices[0].rated):
+        leans = leans_of_all(rated, voices)
+        prompts += bool(leans)
+        if leans and drawn:
+            draw = random.Random(f"{seed} {rated.row.id} {at}")
+            found.append(Contest(rated.row, draw.choice(list(leans)), (draw.random(),)))
+        elif leans:
+            places = max(leans, key=lambda two: _size(*leans[two]))
+            found.append(Contest(rated.row, places, (_size(*leans[places]),)))
     kept = found if drawn else [contest for contest in found if contest.telling > (0.0,)]
-    return Deck(tuple(voices), _ordered(kept, seed), len(comparable), drawn)
+    return Deck(tuple(voices), _ordered(kept, seed), prompts, drawn)
 
 
-def judged_by_all(rated: Rated, others: Sequence[Judged]) -> list[tuple[int, int]]:
-    """Every two different answers of a row that have a score here and on which the other judges say something."""
-    scored = [place for place in rated.places.values() if rated.scores[place] is not None]
-    texts = {place: text for text, place in rated.places.items()}
-    return [
-        (one, other)
-        for one, other in combinations(sorted(scored), 2)
-        if all(judge.lean(rated.row.prompt, texts[one], texts[other]) is not None for judge in others)
-    ]
+def leans_of_all(rated: Rated, voices: Sequence[Judged]) -> dict[tuple[int, int], tuple[float, ...]]:
+    """How far each voice prefers the first of every two different answers of a row, where all of them judge both."""
+    readings = [voice.reading(rated) for voice in voices]
+    found = {}
+    for two in combinations(sorted(rated.places.values()), 2):
+        leans = tuple(lean for reading in readings if (lean := reading(*two)) is not None)
+        if len(leans) == len(voices):
+            found[two] = leans
+    return found
 
 
-def _size(voices: Sequence[Judged], row: Feedback, places: tuple[int, int]) -> float:
+def _size(one: float, other: float) -> float:
     """How decided the less decided of two judges is where they lean to different sides, else 0 or less."""
-    texts = Contest(row, places).texts
-    one, other = (voice.lean(row.prompt, *texts) or 0.0 for voice in voices)
     return min(abs(one), abs(other)) if one * other < 0 else -abs(one - other)
 
 
@@ -114,8 +110,9 @@ def _difference(row: Feedback, one: Made, other: Made) -> Iterator[Contest]:
 
 
 def _ordered(contests: Sequence[Contest], seed: int) -> tuple[Contest, ...]:
-    """The most telling first, and which answer is shown first drawn: nobody shall know a side by its place."""
-    ordered = sorted(contests, key=lambda contest: (*(-part for part in contest.telling), contest.row.id))
+    """The most telling first, each once, and which answer is shown first drawn: no place shall give a side away."""
+    once = {contest.key: contest for contest in contests}.values()
+    ordered = sorted(once, key=lambda contest: (*(-part for part in contest.telling), contest.row.id))
     turned = (random.Random(f"{seed} side {contest.key}").random() < 0.5 for contest in ordered)
     return tuple(
         replace(contest, places=contest.places[::-1]) if turn else contest

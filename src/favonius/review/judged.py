@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,17 +44,23 @@ class Judged:
     def has_scores(self) -> bool:
         return bool(self._all)
 
-    def lean(self, prompt: Messages, first: str, second: str) -> float | None:
-        """How far the first text is preferred to the second, from -1 to 1; None where it did not judge both.
+    def reading(self, other: Rated) -> Callable[[int, int], float | None]:
+        """How far this judge prefers the first of two answers of `other`, told by their places there.
 
-        Where it compared the two, that counts; else the difference of their scores' ranks among all that it gave, so
-        that judges of different units can be held against each other.
+        From -1 to 1, and None where it did not judge both. Where it compared the two, that counts; else the difference
+        of their scores' ranks among all that it gave, so that judges of different units can be held against each other.
         """
-        found = self._find(prompt, first, second)
-        return None if found is None else self._lean(*found)
+        rows = self._by_prompt.get(other.row.prompt, [])
+        texts = {place: text for text, place in other.places.items()}
+
+        def lean(first: int, second: int) -> float | None:
+            found = _last(rows, texts[first], texts[second])
+            return None if found is None else self._lean(*found)
+
+        return lean
 
     def opinion(self, contest: Contest) -> Opinion:
-        found = self._find(contest.row.prompt, *contest.texts)
+        found = _last(self._by_prompt.get(contest.row.prompt, []), *contest.texts)
         if found is None:
             return Opinion(self.name, None, "did not judge both")
         rated, places = found
@@ -69,14 +75,6 @@ class Judged:
             calls=asked_of(rated.row.calls, places), places=places, run=self.run,
         )  # fmt: skip
 
-    def _find(self, prompt: Messages, *texts: str) -> tuple[Rated, tuple[int, int]] | None:
-        """The last row that judges both: a verdict that was given again replaces the one before."""
-        for rated in reversed(self._by_prompt.get(prompt, ())):
-            first, second = (rated.places.get(text) for text in texts)
-            if first is not None and second is not None:
-                return rated, (first, second)
-        return None
-
     def _lean(self, rated: Rated, places: tuple[int, int]) -> float | None:
         compared = compared_of(rated.row, places)
         if compared is not None:
@@ -87,6 +85,15 @@ class Judged:
     def _rank(self, score: float) -> float:
         """The share of all scores that are lower; equal ones count half."""
         return (bisect_left(self._all, score) + bisect_right(self._all, score)) / (2 * len(self._all))
+
+
+def _last(rows: Sequence[Rated], *texts: str) -> tuple[Rated, tuple[int, int]] | None:
+    """The last row that holds both texts: a verdict that was given again replaces the one before."""
+    for rated in reversed(rows):
+        first, second = (rated.places.get(text) for text in texts)
+        if first is not None and second is not None:
+            return rated, (first, second)
+    return None
 
 
 def compared_of(row: Feedback, places: tuple[int, int]) -> Comparison | None:

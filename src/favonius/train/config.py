@@ -21,11 +21,11 @@ class TrainConfig(StageConfig):
     stage: Literal["train"] = "train"
     model: ModelRef
     rows: StepRef
-    """A dialogues step for SFT; for the other objectives a pairs step."""
+    """Of dialogues for SFT, of feedback (a ratings step, or data) for a reward, of pairs for the other objectives."""
     objective: Objective
     epochs: int = Field(default=1, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    """Rows (dialogues or pairs) per optimizer step."""
+    """Rows (dialogues, pairs, or prompts with their rated answers) per optimizer step."""
     learning_rate: float = Field(default=5e-7, gt=0.0)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_share: float = Field(default=0.1, ge=0.0, lt=1.0)

@@ -70,24 +70,24 @@ class Spoken(Generic[R]):
     A request that fails leaves its answers without a score and all others as they are; the next run asks it again.
     """
 
-    def __init__(self, way: Way[R], speaker: Interview, name: str) -> None:
-        self.way, self.speaker = way, speaker
-        self.mark = JudgedBy(name=name, kind=_kind(way.config), template=way.template.digest)
+    def __init__(self, way: Way[R], speaker: Interview, mark: JudgedBy) -> None:
+        self.way, self.speaker, self.mark = way, speaker, mark
         self.tokens = 0
 
     def judge(self, cases: Sequence[Feedback], showing: Showing = FIRST, label: str = "  judging") -> list[Judgement]:
         """See `Judge`. A greedy judge draws nothing, and its samples are one and the same."""
-        work = [(number, ask) for number, case in enumerate(cases) for ask in self.way.asks(case, showing)]
+        asks = [self.way.asks(case, showing) for case in cases]
+        work = [(number, ask) for number, of_case in enumerate(asks) for ask in of_case]
         # Questions that begin alike go one after the other, so that a server's prefix cache finds them.
         work.sort(key=lambda one: one[1].aspect or "")
         talks = (self._talk(cases[number], ask, showing) for number, ask in work)
         heard: list[dict[Ask, Heard[R]]] = [{} for _ in cases]
         for place, one in self.speaker.interviews.conduct(talks, label, len(work), unit="questions"):
             heard[work[place][0]][one.ask] = one
-        asked = [
-            [of_case[ask] for ask in self.way.asks(case, showing)] for case, of_case in zip(cases, heard, strict=True)
+        return [
+            self.way.judgement(case, [found[ask] for ask in of_case])
+            for case, of_case, found in zip(cases, asks, heard, strict=True)
         ]
-        return [self.way.judgement(case, replies) for case, replies in zip(cases, asked, strict=True)]
 
     def _talk(self, case: Feedback, ask: Ask, showing: Showing) -> Talk[Heard[R]]:
         """Ask until a reply can be read, `reasks` times more at most."""
@@ -125,7 +125,3 @@ def calls(heard: Sequence[Heard[Any]]) -> tuple[JudgeCall, ...]:
     """The questions whose replies were used."""
     used = ((one.ask, one.request) for one in heard if one.request is not None)
     return tuple(JudgeCall(request=request, order=ask.order, aspect=ask.aspect) for ask, request in used)
-
-
-def _kind(config: SpokenJudge) -> str:
-    return str(config.model_dump()["kind"])

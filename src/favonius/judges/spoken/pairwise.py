@@ -25,7 +25,8 @@ class Pairwise:
     """Two questions per pair, one for each order, or one in an order seeded by case and pair.
 
     Equal texts are a tie of which nothing is asked. Where one order could not be read the other stands alone. An answer
-    scores the mean preference over those that it could be compared with.
+    scores the mean preference over those that it could be compared with; a case for which the money did not suffice
+    has no scores before it was asked in full.
     """
 
     config: PairwiseJudge
@@ -72,6 +73,9 @@ class Pairwise:
         return expected_preference(reply, verdict, names) if self.config.expected else PREFERENCE[verdict.side]
 
     def judgement(self, case: Feedback, heard: Sequence[Heard[float]]) -> Judgement:
+        for one in heard:
+            if isinstance(one.said, Failure) and not one.said.asked:
+                return Judgement((one.said,) * len(case.completions), calls=calls(heard))
         by_order = {one.ask.order: one.said for one in heard}
         texts = [answer.text for answer in case.completions]
         comparisons = []

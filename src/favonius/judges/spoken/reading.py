@@ -15,9 +15,10 @@ MARKUP = r"[ \t*_`\"'“”#>]*"
 NAMED_SCORE = re.compile(
     rf"\b(?P<whole>(?:overall|final|total)[\s_-]*)?(?:score|rating|grade)\b{MARKUP}"
     rf"(?P<note>[(\[][^()\[\]\n]*[)\]]{MARKUP}(?=[:=])|out of [0-9]+{MARKUP})?"
-    r"(?:(?P<colon>[:=])|(?:is|of|was)\b|[-–—](?=\s))?",
+    r"(?:(?P<label>[:=]|[-–—](?=\s))|(?:is|of|was)\b)?",
     re.IGNORECASE,
 )
+NUMBER_FOLLOWS = re.compile(r"[\[(*_`\"'<]*[-−+~≈]?[0-9]")
 BRACKETED = re.compile(r"\[\[(?=[^\]\n]*[0-9][^\]\n]*\]\])")
 RATING = re.compile(
     rf"(?<!for )\brating{MARKUP}(?P<note>[(\[][^()\[\]\n]*[)\]]{MARKUP}|out of [0-9]+{MARKUP})?[:=]", re.IGNORECASE
@@ -39,15 +40,17 @@ class Rated:
 
 
 def read_score(reply: str, scale: Scale, cut_off: bool = False) -> tuple[Number, str]:
-    """The score that a critique ends with, and the critique without it.
+    """The score of a critique, and the critique without it.
 
-    Read are "Overall Score: 8" and its kin, "[[8]]", or a reply that is a score and nothing else. A score that is
-    called overall, final or total, or stands in double brackets, goes before others. Raises Unreadable.
+    Read are "Overall Score: 8" and its kin, "[[8]]", or a reply that is a score and nothing else. What is called
+    overall, final or total, or stands in double brackets, goes before other scores, and what is labelled ("Score: 8")
+    before what is said in a sentence ("a score of 8"). Raises Unreadable.
     """
     text = plain(reply)
-    score = _agreed(_overall(text, scale, cut_off)) or _agreed(_named(text, scale, cut_off))
-    if score is None:
-        score = _nothing_else(text, scale, cut_off)
+    for group in (_bracketed_or_overall, _overall_in_prose, _labelled, _in_prose):
+        if (score := _agreed(group(text, scale, cut_off))) is not None:
+            return score, _without_line(reply, score)
+    score = _nothing_else(text, scale, cut_off)
     return score, _without_line(reply, score)
 
 
@@ -68,32 +71,41 @@ def read_ratings(reply: str, texts: int, scale: Scale, may_not_apply: bool, cut_
     return found
 
 
-def _overall(text: str, scale: Scale, cut_off: bool) -> Iterator[Number | None]:
+def _bracketed_or_overall(text: str, scale: Scale, cut_off: bool) -> Iterator[Number | None]:
     for match in BRACKETED.finditer(text):
         yield number_at(text, match.start(), scale, cut_off)
-    yield from _scores(text, scale, cut_off, whole=True)
+    yield from _scores(text, scale, cut_off, whole=True, labelled=True)
 
 
-def _named(text: str, scale: Scale, cut_off: bool) -> Iterator[Number | None]:
-    yield from _scores(text, scale, cut_off, whole=False)
+def _overall_in_prose(text: str, scale: Scale, cut_off: bool) -> Iterator[Number | None]:
+    return _scores(text, scale, cut_off, whole=True, labelled=False)
 
 
-def _scores(text: str, scale: Scale, cut_off: bool, whole: bool) -> Iterator[Number | None]:
+def _labelled(text: str, scale: Scale, cut_off: bool) -> Iterator[Number | None]:
+    return _scores(text, scale, cut_off, whole=False, labelled=True)
+
+
+def _in_prose(text: str, scale: Scale, cut_off: bool) -> Iterator[Number | None]:
+    return _scores(text, scale, cut_off, whole=False, labelled=False)
+
+
+def _scores(text: str, scale: Scale, cut_off: bool, whole: bool, labelled: bool) -> Iterator[Number | None]:
     for match in NAMED_SCORE.finditer(text):
-        if (match["whole"] is not None) is not whole:
-            continue
-        _refuse_other_scale(match["note"], scale)
         value_at = _skip(text, match.end())
-        if match["colon"] is None and not re.match(r"[\[(*_`\"'<]*[-−+~≈]?[0-9]", text[value_at:]):
-            continue  # prose: "the overall score reflects …"
+        below = "\n" in text[match.end() : value_at]
+        if (match["whole"] is not None) is not whole or (match["label"] is not None or below) is not labelled:
+            continue
+        if match["label"] is None and not NUMBER_FOLLOWS.match(text, value_at):
+            continue  # "the overall score reflects …"
+        _refuse_other_scale(match["note"], scale)
         number = number_at(text, value_at, scale, cut_off)
-        if number is not None and "\n" in text[match.end() : value_at] and not stands_alone(text, number.end):
+        if number is not None and below and not stands_alone(text, number.end):
             raise Unreadable("no score is stated")  # a list that begins below the heading
         yield number
 
 
 def _refuse_other_scale(note: str | None, scale: Scale) -> None:
-    """ "Score (1-5): 4" is none on a scale to ten."""
+    """So that "Score (1-5): 4" is no 4 on a scale to ten."""
     named = [float(number) for number in re.findall(r"[0-9]+(?:\.[0-9]+)?", note or "")]
     if named and max(named) != scale.high:
         raise Unreadable("the score is out of another total")
