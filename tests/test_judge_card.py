@@ -299,6 +299,17 @@ def test_a_judge_that_often_fails() -> None:
     assert holds(card.labelled.right, 1.0) and holds(card.own.excess, 0), "what failed has no part in the rest"
 
 
+def test_questions_that_cost_no_answer_its_score_are_counted_too() -> None:
+    """Compared both ways, two answers have their scores from the one reply that could be read."""
+    calls = tuple(JudgeCall(request=str(number), order=(0, 1)) for number in range(3))
+    judgement = Judgement(
+        (Score(1.0), Score(0.0)), calls=calls, unread=(Failure("no verdict"), Failure("broke", asked=False))
+    )
+    card = judge_card(JudgedBy(name="j", kind="pairwise"), Evidence([make_cases(1, 2)[0]], [judgement]))
+    assert card.failures == {} and card.unread_causes == {"no verdict": 1}
+    assert card.unread.estimate is not None and card.unread.estimate.value == 0.25
+
+
 def test_unasked_is_no_failure() -> None:
     judgement = Judgement((Failure("the budget is spent", asked=False), Score(1.0)))
     card = judge_card(JudgedBy(name="j", kind="critique"), Evidence([CASES[0]], [judgement]))

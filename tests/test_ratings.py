@@ -295,6 +295,18 @@ def test_the_card_finds_a_real_pairwise_judge_that_likes_the_first(
     assert once.order.first_wins.estimate.n == 12, "what was judged in one order was asked again in the other"
 
 
+def test_unreadable_replies_of_a_real_judge_are_on_its_card(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mumbles(request: Request) -> str:
+        return "Hm." if "small says" in request.messages[-1].content.partition("large says")[0] else "A"
+
+    speak(monkeypatch, {"teacher": mumbles})
+    spoken(world, PairwiseJudge(model=ModelRef("teacher"), reasks=0), card=CardConfig(cases=4))
+    found = card(world)
+    assert found.failures == {} and found.unread.estimate is not None and found.unread.estimate.value > 0.2
+    text = Page(page_of(world)).plain()
+    assert "It gave each of 36 answers a score, though" in text and "of its replies could not be read." in text
+
+
 def test_an_ensemble_of_real_judges(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def critic(request: Request) -> str:
         text = request.messages[-1].content
@@ -327,8 +339,7 @@ def test_a_budget_that_is_spent_leaves_the_step_open(world: Path, monkeypatch: p
     assert all(isinstance(left, LeftOpen) for left in around.left_open)
 
 
-def test_no_weights_are_loaded_for_a_likelihood_judge_twice(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A judge that draws nothing is asked for nothing again."""
+def test_a_judge_that_draws_nothing_is_not_asked_again(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Reads(Scripted):
         def _judge(self, case: Feedback) -> Judgement:
@@ -362,7 +373,7 @@ def test_the_page_says_it_in_words(world: Path, monkeypatch: pytest.MonkeyPatch)
     ):
         assert sentence in text, sentence
     assert html.count('<span class="flag">bias</span>') == 1
-    assert "short and right or long and wrong" in text and "there are no scores of a reference" in text
+    assert "short and right or long and wrong" in text and "Not measured, as there are no scores of a reference" in text
 
 
 def test_the_page_without_a_card(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,15 @@ def test_a_name_in_a_block_means_its_own_step_first_and_outside_the_other(tmp_pa
     assert steps["evaluate"]["pairs"] == "pairs"
 
 
+def test_a_block_may_go_on_from_a_step_that_is_called_like_one_of_its_own(tmp_path: Path) -> None:
+    outer = "  ddpo: {stage: train, model: dsft, rows: dialogues, objective: {kind: sft}}\n  online:"
+    steps = steps_of(
+        write_recipe(tmp_path, RECIPE.replace("  online:", outer).replace("student: dsft", "student: ddpo"))
+    )
+    assert steps["online-1-answers"]["pool"]["student"]["model"] == steps["online-1-ddpo"]["model"] == "ddpo"
+    assert steps["online-2-ddpo"]["model"] == "online-1-ddpo"
+
+
 def test_a_word_that_is_no_reference_is_left_alone(tmp_path: Path) -> None:
     """Stages, labels and texts may be called like steps."""
     text = RECIPE.replace("first: {model: dsft}", "first: {model: dsft, system: pairs}")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from favonius import __doc__ as summary
 from favonius import __version__
+from favonius.cli.eval_options import add_evaluations
 from favonius.errors import FavoniusError, StoppedError
 
 STOPPED = StoppedError.exit_code
@@ -105,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     _add_pairs(command("pairs", "Make preference pairs of a file of rated answers by one rule, or compare the rules."))
+    add_evaluations(command("eval", "Score answers by a published protocol."), common)
     chat = command("chat", "Talk to a model that a run has trained.")
     _add_run(chat)
     _add_sampling(chat)

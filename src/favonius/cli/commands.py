@@ -51,6 +51,10 @@ def dispatch(options: argparse.Namespace) -> int:
             from favonius.cli import feedback
 
             feedback.show(options)
+        case "eval":
+            from favonius.cli import evals
+
+            return evals.run(options)
         case "chat":
             asked = {name: getattr(options, name, None) for name in Sampling.model_fields}
             chat(options.run, options.step, {name: value for name, value in asked.items() if value is not None})

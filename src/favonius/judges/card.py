@@ -31,6 +31,7 @@ NO_SPEECH = "it draws nothing: an answer always has the same score"
 GREEDY = "it is asked without chance, so that asking again is the same request"
 NOT_REPEATED = "nothing was judged again"
 NO_ITEMS = "the built-in items were not judged"
+NO_QUESTIONS = "it is asked nothing"
 NO_PAIRS = "it preferred no answer to another"
 BY_PAIRS = "it says which of two is better; see the answer shown first"
 
@@ -96,6 +97,9 @@ class JudgeCard(Noun):
     """Share of answers without a score."""
     failures: dict[str, int]
     """Their number by cause; of an ensemble also those of its members, by `member: cause`."""
+    unread: Figure
+    """Share of questions whose replies could not be read, re-asks included."""
+    unread_causes: dict[str, int]
     order: Order
     length: Length
     own: Against
@@ -145,6 +149,8 @@ def judge_card(mark: JudgedBy, evidence: Evidence) -> JudgeCard:
         answers=len(trials),
         failed=figure(share(*by_prompt(trials)), "it was asked about no answer"),
         failures=dict(_causes(evidence.judgements).most_common()),
+        unread=figure(share(*by_prompt(_questions(evidence.judgements))), NO_QUESTIONS),
+        unread_causes=dict(_unread_causes(evidence.judgements).most_common()),
         order=_order(mark, evidence.shown()),
         length=_length(duels),
         own=_own(duels, evidence.own),
@@ -172,6 +178,17 @@ def _causes(judgements: Iterable[Judgement]) -> Counter[str]:
             failed = (verdict for verdict in heard.verdicts if isinstance(verdict, Failure) and verdict.asked)
             causes.update(prefix + verdict.cause for verdict in failed)
     return causes
+
+
+def _questions(judgements: Sequence[Judgement]) -> Iterator[tuple[int, float]]:
+    """Of every question, whether nothing readable came of it."""
+    for number, judgement in enumerate(judgements):
+        yield from ((number, 0.0) for _ in judgement.calls)
+        yield from ((number, 1.0) for failure in judgement.unread if failure.asked)
+
+
+def _unread_causes(judgements: Iterable[Judgement]) -> Counter[str]:
+    return Counter(failure.cause for judgement in judgements for failure in judgement.unread if failure.asked)
 
 
 def _order(mark: JudgedBy, shown: Sequence[Shown]) -> Order:

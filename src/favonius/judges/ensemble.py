@@ -107,6 +107,7 @@ def _joined(members: Members, scores: Sequence[float | str], comparisons: tuple[
         verdicts=tuple(_verdict(place, score, members) for place, score in enumerate(scores)),
         comparisons=comparisons,
         calls=tuple(call for heard in members.values() for call in heard.calls),
+        unread=tuple(failure for heard in members.values() for failure in heard.unread),
         members=members,
     )
 

@@ -42,6 +42,8 @@ class Judgement:
     verdicts: tuple[Verdict, ...]
     comparisons: tuple[Comparison, ...] = ()
     calls: tuple[JudgeCall, ...] = ()
+    unread: tuple[Failure, ...] = ()
+    """Questions that brought nothing readable, also where the replies to others left no answer without a score."""
     members: Mapping[str, Judgement] = field(default_factory=dict)
     """Of an ensemble: what each judge in it made of the case."""
 

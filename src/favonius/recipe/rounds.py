@@ -146,19 +146,22 @@ def _trains_a_student(step: Any) -> bool:
 
 
 def _add_rounds(found: Unrolled, name: str, block: Rounds) -> None:
+    """Each round's student is called after the round before: `online-2` in the third, and in the first `online-0`, for
+    a step of the block may have the same name as what it starts from."""
     path: KeyPath = ("steps", name)
-    trained, student = _student_of(block), block.student
+    start = {found.name(f"{name}-0", path): found.aliases.get(block.student, block.student)}
+    trained = str(_student_of(block))
+    aliases = {}
     for number in range(1, block.rounds + 1):
         scope = {step: f"{name}-{number}-{step}" for step in block.steps}
         for step, config in block.steps.items():
             made = found.name(scope[step], (*path, "steps", step))
-            found.steps[made] = filled(config, {"round": number, "student": student})
+            found.steps[made] = filled(config, {"round": number, "student": f"{name}-{number - 1}"})
             found.written["steps", made] = (*path, "steps", step)
-            found.scopes[made] = scope
-        student = scope[str(trained)]
-        found.aliases[found.name(f"{name}-{number}", path)] = student
-    found.aliases[name] = student
-    found.written |= {("aliases", alias): path for alias in found.aliases if ("aliases", alias) not in found.written}
+            found.scopes[made] = scope | start
+        aliases[found.name(f"{name}-{number}", path)] = aliases[name] = scope[trained]
+    found.aliases |= aliases
+    found.written |= {("aliases", alias): path for alias in aliases}
 
 
 def resolved(recipe: Recipe, scopes: Mapping[str, Mapping[str, str]]) -> Recipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import Field, ValidationError
@@ -20,6 +20,7 @@ from favonius.report.public import Public
 from favonius.report.wording import NONE, count, decimal, interval, share, short
 
 CARD = "card.json"
+COLUMNS = ("Judge", "Reference", "Difference")
 CAUSES_SHOWN = 8
 SOURCES_SHOWN = 12
 """The others are folded."""
@@ -35,21 +36,21 @@ class RatingsStats(Reading):
 
 @dataclass(frozen=True)
 class Cell:
-    """A number with its interval, or why there is none."""
+    """A number with its interval; empty where there is none."""
 
-    value: str
+    value: str = ""
     interval: str = ""
-    why: str = ""
     n: int | None = None
 
 
 @dataclass(frozen=True)
 class CardRow:
-    """One thing measured. `cells`: the judge's, the reference's, and the difference."""
+    """One thing measured. `cells`: the judge's, the reference's, and the difference; `why`: there is no number."""
 
     title: str
     note: str
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell, Cell, Cell]
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,18 @@ class Judged:
     trouble: str
     findings: tuple[Finding, ...] = ()
     rows: tuple[CardRow, ...] = ()
+    unmeasured: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Why something has no number, and what."""
     causes: tuple[tuple[str, int], ...] = ()
     charts: tuple[Chart, ...] = ()
     kinds: tuple[Kind, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
     sources: tuple[Source, ...] = ()
     """The highest first."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return COLUMNS if any(row.cells[1].value for row in self.rows) else COLUMNS[:1]
 
 
 def judged(run: Run, step: Step, prefix: str, public: Public) -> Judged:
@@ -98,13 +105,15 @@ def judged(run: Run, step: Step, prefix: str, public: Public) -> Judged:
     sources = tuple(_source(name, estimate) for name, estimate in stats.scores.items())
     if card is None:
         return Judged(step, _facts(stats, None), trouble, sources=sources)
+    rows = list(_rows(card))
     return Judged(
         step=step,
         facts=_facts(stats, card),
         trouble=trouble,
         findings=tuple(findings(card)),
-        rows=tuple(_rows(card)),
-        causes=tuple(card.failures.items())[:CAUSES_SHOWN],
+        rows=tuple(row for row in rows if not row.why),
+        unmeasured=tuple(_unmeasured(rows)),
+        causes=tuple((card.unread_causes or card.failures).items())[:CAUSES_SHOWN],
         charts=tuple(_charts(card, prefix)),
         kinds=tuple(_kinds(card)),
         mistakes=card.calibration.mistakes,
@@ -127,9 +136,11 @@ def _facts(stats: RatingsStats, card: JudgeCard | None) -> tuple[tuple[str, str]
 def _rows(card: JudgeCard) -> Iterator[CardRow]:
     length, own, order, labelled, repeats = card.length, card.own, card.order, card.labelled, card.repeats
     yield _alone("Answers without a score", "of all that it was asked about", card.failed)
+    if card.unread.estimate is not None:
+        yield _alone("Questions without a readable reply", "after all re-asks", card.unread)
     yield _alone("Pairs ranked as the reference does", "a tie of the judge counts half", labelled.right)
     yield _alone(
-        "… of answers of one length", "the shorter has 90 % of the longer's characters", labelled.right_matched
+        "The same of answers of one length", "the shorter has 90 % of the longer's characters", labelled.right_matched
     )
     yield _alone("Rank correlation, Spearman", "per prompt, averaged", labelled.spearman, "")
     yield _alone("Rank correlation, Kendall's τ-b", "per prompt, averaged", labelled.kendall, "")
@@ -138,10 +149,10 @@ def _rows(card: JudgeCard) -> Iterator[CardRow]:
     yield _row("The longer answer wins", "of pairs with a preference", longer.judge, longer.reference, longer.excess)
     note = "per doubling, in typical gaps between two scores"
     yield _row("What length adds to a score", note, length.slope, length.reference_slope, Figure(), "")
-    yield _alone("… where the reference scores both alike", note, longer.lean, "")
+    yield _alone("What length adds where the reference scores both alike", note, longer.lean, "")
     yield _row("Its own family wins", "against other answers", own.judge, own.reference, own.excess)
     note = "in typical gaps between two scores"
-    yield _alone("… what this adds where the reference scores both alike", note, own.lean, "")
+    yield _alone("What kinship adds where the reference scores both alike", note, own.lean, "")
     yield _alone("Preferences that turn round", "when the order is reversed", order.flips)
     yield _alone("Wins of the earlier answer", "beyond 50 %, shown in both orders", order.first_wins)
     yield _alone("Score gained from first place to last", "in the judge's own unit", order.slope, "")
@@ -152,22 +163,26 @@ def _rows(card: JudgeCard) -> Iterator[CardRow]:
 
 
 def _alone(title: str, note: str, figure: Figure, unit: str = "%") -> CardRow:
-    return CardRow(title, note, (_cell(figure, unit), Cell(""), Cell("")))
+    return CardRow(title, note, (_cell(figure, unit), Cell(), Cell()), figure.why)
 
 
 def _row(title: str, note: str, judge: Figure, reference: Figure, excess: Figure, unit: str = "%") -> CardRow:
-    others = (Cell("") if one.estimate is None else _cell(one, unit) for one in (reference, excess))
-    return CardRow(title, note, (_cell(judge, unit), *others))
+    return CardRow(title, note, (_cell(judge, unit), _cell(reference, unit), _cell(excess, unit)), judge.why)
 
 
 def _cell(figure: Figure, unit: str) -> Cell:
     found = figure.estimate
     if found is None:
-        return Cell(NONE, why=figure.why)
+        return Cell()
     if unit == "%":
         shown = gather.Estimate(value=found.value, low=found.low, high=found.high)
-        return Cell(share(found.value), interval(shown, unit), n=found.n)
-    return Cell(decimal(found.value, 3), _between(found.low, found.high), n=found.n)
+        return Cell(share(found.value), interval(shown, unit), found.n)
+    return Cell(decimal(found.value, 3), _between(found.low, found.high), found.n)
+
+
+def _unmeasured(rows: Sequence[CardRow]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for why in dict.fromkeys(row.why for row in rows if row.why):
+        yield why, tuple(row.title[:1].lower() + row.title[1:] for row in rows if row.why == why)
 
 
 def _between(low: float, high: float) -> str:

@@ -55,14 +55,15 @@ def _failures(card: JudgeCard) -> Iterator[Finding]:
     found = card.failed.estimate
     if found is None:
         return
-    if found.value == 0:
-        yield Finding("Failures", f"It gave each of {card.answers:,} answers a score.")
-        return
-    worst = next(iter(card.failures))
-    yield Finding(
-        "Failures",
-        f"{percent(found.value)} {within(found)} of {card.answers:,} answers got no score, mostly for this: {worst}.",
-    )
+    unread = card.unread.estimate
+    silent = "" if unread is None else f"{percent(unread.value)} {within(unread)} of its replies could not be read"
+    if found.value > 0:
+        told = f"{percent(found.value)} {within(found)} of {card.answers:,} answers got no score"
+        told += f", mostly for this: {next(iter(card.failures))}"
+    else:
+        told = f"It gave each of {card.answers:,} answers a score"
+        told += f", though {silent}" if unread is not None and unread.value > 0 else ""
+    yield Finding("Failures", f"{told}.")
 
 
 def _labelled(card: JudgeCard) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ own, and a batch at a provider holds them all.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from favonius.engines.asked import Failure as Unanswered
@@ -85,9 +85,13 @@ class Spoken(Generic[R]):
         for place, one in self.speaker.interviews.conduct(talks, label, len(work), unit="questions"):
             heard[work[place][0]][one.ask] = one
         return [
-            self.way.judgement(case, [found[ask] for ask in of_case])
+            self._judgement(case, [found[ask] for ask in of_case])
             for case, of_case, found in zip(cases, asks, heard, strict=True)
         ]
+
+    def _judgement(self, case: Feedback, heard: Sequence[Heard[R]]) -> Judgement:
+        unread = tuple(one.said for one in heard if isinstance(one.said, Failure))
+        return replace(self.way.judgement(case, heard), unread=unread)
 
     def _talk(self, case: Feedback, ask: Ask, showing: Showing) -> Talk[Heard[R]]:
         """Ask until a reply can be read, `reasks` times more at most."""

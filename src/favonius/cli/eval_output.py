@@ -1,0 +1,25 @@
+"""Where the result of an evaluation goes: one JSON document, or a table for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from favonius.files import write_json
+from favonius.progress import Progress
+
+
+def deliver(found: Mapping[str, Any], page: str, where: str | None) -> None:
+    """Print `found` as JSON for "-", write it for a file's name, and print `page` where no JSON was asked for.
+
+    With "-" nothing else may go to stdout: scripts parse it. A number that is not finite is a fault (ValueError).
+    """
+    if where is None:
+        print(page)
+    elif where == "-":
+        print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        write_json(Path(where), found)
+        Progress().say(f"wrote {where}")

@@ -1,0 +1,23 @@
+"""`favonius eval`: each protocol has a module of its own, imported when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what was asked of one protocol. Returns the exit code."""
+    match options.protocol:
+        case "alpacaeval":
+            from favonius.cli import eval_alpacaeval
+
+            return eval_alpacaeval.run(options)
+        case "mt-bench":
+            from favonius.cli import eval_mt_bench
+
+            return eval_mt_bench.run(options)
+        case "ifeval":
+            from favonius.cli import eval_ifeval
+
+            return eval_ifeval.run(options)
+    raise AssertionError(options.protocol)
