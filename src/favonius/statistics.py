@@ -72,3 +72,28 @@ def balance(sums: Sequence[float], trials: Sequence[float]) -> Estimate | None:
 def mean(values: Sequence[float]) -> Estimate | None:
     """Mean over units."""
     return ratio(values, [1.0] * len(values))
+
+
+def standard_error(numerators: Sequence[float], denominators: Sequence[float]) -> float | None:
+    """Of Σ numerators / Σ denominators over units, linearised; None with fewer than two units.
+
+    With denominators of 1 it is the sample's standard deviation over √n.
+    """
+    above, below = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
+    units = len(above)
+    if units < 2 or below.sum() <= 0:
+        return None
+    rest = above - below * above.sum() / below.sum()
+    return float(np.sqrt((rest**2).sum() * units / (units - 1)) / below.sum())
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """How often a fair coin would part wins and losses at least so unevenly: the exact two-sided p-value, ties set
+    aside; 1 where there is neither."""
+    tosses, fewer = wins + losses, min(wins, losses)
+    if 2 * fewer == tosses:
+        return 1.0
+    # log C(tosses, k) for k = 0 … fewer: in logarithms, as 2^-tosses is too small for a float from 1,075 tosses on.
+    k = np.arange(1, fewer + 1)
+    ways = np.concatenate(([0.0], np.cumsum(np.log(tosses - k + 1) - np.log(k))))
+    return min(1.0, 2.0 * float(np.exp(ways - tosses * np.log(2.0)).sum()))

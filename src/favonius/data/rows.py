@@ -91,6 +91,9 @@ def _explain_one(found: ErrorDetails, kind: type[Noun]) -> str:
         case "too_short":
             context = found["ctx"]
             return f"{where} holds {context['actual_length']}, at least {context['min_length']} are needed"
+        case "value_error":  # the noun's own words, which name the field
+            said = found["msg"].removeprefix("Value error, ")
+            return f"{where}: {said}" if where else said
         case _:
             return f"{where} is {shown}: {found['msg'][:1].lower()}{found['msg'][1:]}"
 

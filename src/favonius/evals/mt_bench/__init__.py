@@ -1,1 +1,1 @@
-"""MT-Bench: eighty questions of two turns, graded by a judge. The protocol alone; whoever calls it brings the engines."""
+"""MT-Bench: eighty questions of two turns, graded by a judge. The protocol alone; its caller brings the engines."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ConfigDict, Field
 
@@ -66,6 +67,9 @@ class Reference(Noun):
         return self.choices[0].turns
 
 
+R = TypeVar("R", Question, Reference)
+
+
 def read_questions(path: Path) -> dict[int, Question]:
     """Questions by id, in the order of the file. UserError naming file, line and field, or an id that comes twice."""
     return _by_id(path, read_rows(path, Question), "question")
@@ -77,14 +81,12 @@ def read_references(path: Path, questions: Iterable[Question]) -> dict[int, Refe
     references = _by_id(path, read_rows(path, Reference), "reference answer")
     missing = [one.question_id for one in questions if one.needs_reference and one.question_id not in references]
     if missing:
-        raise UserError(
-            f"{path}: no reference answer to question {missing[0]} (and {len(missing) - 1} more); the judge needs one "
-            f"for each question in {', '.join(REFERENCED)}"
-        )
+        named = ", ".join(map(str, missing))
+        raise UserError(f"{path}: no reference answer to {named}; the judge needs one in {', '.join(REFERENCED)}")
     return references
 
 
-def _by_id[R: (Question, Reference)](path: Path, rows: Sequence[R], noun: str) -> dict[int, R]:
+def _by_id(path: Path, rows: Sequence[R], noun: str) -> dict[int, R]:
     if not rows:
         raise UserError(f"{path}: the file holds no {noun}")
     found: dict[int, R] = {}

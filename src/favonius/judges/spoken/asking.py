@@ -78,8 +78,6 @@ class Spoken(Generic[R]):
         """See `Judge`. A greedy judge draws nothing, and its samples are one and the same."""
         asks = [self.way.asks(case, showing) for case in cases]
         work = [(number, ask) for number, of_case in enumerate(asks) for ask in of_case]
-        # Questions that begin alike go one after the other, so that a server's prefix cache finds them.
-        work.sort(key=lambda one: one[1].aspect or "")
         talks = (self._talk(cases[number], ask, showing) for number, ask in work)
         heard: list[dict[Ask, Heard[R]]] = [{} for _ in cases]
         for place, one in self.speaker.interviews.conduct(talks, label, len(work), unit="questions"):

@@ -1,0 +1,36 @@
+"""How AlpacaEval shows two answers to its judges and takes their word. Source: Li et al. 2023 and the released code."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+
+FIRST, SECOND = "m", "M"
+"""What AlpacaEval 2 calls the answer that is shown first and the other."""
+
+
+def is_switched(instruction: str, seed: int = 0) -> bool:
+    """Whether the model's answer is shown first, and the reference's second; drawn from the instruction alone.
+
+    The text that seeds the draw is the original's, so that the same instructions are switched.
+    """
+    return random.Random(f"is_switched_outputs{instruction}{seed}").choices([False, True], k=1)[0]
+
+
+def unswitched(preference: float, switched: bool) -> float:
+    """A preference, 1 to 2, between answers as shown → between reference (1) and model (2)."""
+    return 3 - preference if switched else preference
+
+
+def weighted_preference(logprobs: Mapping[str, float]) -> float | None:
+    """1 (the first shown) to 2 (the second), from the log-probs of the likeliest first tokens of the judge's reply.
+
+    2 − p(m) / (p(m) + p(M)); a token that is not among them has no probability. None where neither is.
+    """
+    first, second = (logprobs.get(name, -math.inf) for name in (FIRST, SECOND))
+    if max(first, second) == -math.inf:
+        return None
+    top = max(first, second)  # so that exp of very small log-probs is not 0 twice
+    weights = math.exp(first - top), math.exp(second - top)
+    return 2 - weights[0] / sum(weights)

@@ -1,0 +1,115 @@
+"""Win rates with the length of the answers controlled for (Dubois et al. 2024).
+
+Per model, logit P(preferred) = φ tanh(z) + ψ difficulty + θ, where z is how much shorter its answer is than the
+reference's, in standard deviations over the instructions. The length-controlled win rate is the mean of the predictions
+with z = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from favonius.evals.alpaca_eval.difficulty import Difficulty
+from favonius.evals.alpaca_eval.preferences import Comparison
+from favonius.evals.alpaca_eval.regression import Array, Rows, best_strength, fit, logistic
+from favonius.evals.alpaca_eval.reworded import REWORDED_WEIGHT, length_feature, reworded
+
+FEWEST = 25
+"""Readable comparisons; with fewer, folds of five are held out, and their noise chooses the penalty."""
+
+
+class LengthControlled(NamedTuple):
+    """In points, 0 to 100. Coefficients are in logits."""
+
+    win_rate: float
+    standard_error: float
+    length: float
+    """φ: below 0, longer answers are preferred."""
+    difficulty: float
+    """ψ"""
+    quality: float
+    """θ"""
+    strength: float
+    """C of the penalty, chosen by cross-validation."""
+
+
+def length_controlled(comparisons: Sequence[Comparison], difficulty: Difficulty) -> LengthControlled | None:
+    """The length-controlled win rate of one model; None with fewer than `FEWEST` readable comparisons.
+
+    Unreadable comparisons are predicted like the others and fitted to nothing. KeyError where `difficulty` does not
+    know an instruction. The order of the comparisons does not matter.
+    """
+    ordered = sorted(comparisons, key=lambda row: row.instruction)
+    own, readable = _own_rows(ordered, difficulty)
+    if readable.sum() < FEWEST:
+        return None
+    if _against_itself(ordered):
+        return LengthControlled(50.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    rows = _joined(_reworded_rows(ordered, difficulty), own.where(readable))
+    strength = best_strength(rows)
+    coefficients = fit(rows, strength)
+    level = own.features.copy()
+    level[:, 0] = 0
+    predicted = logistic(level @ coefficients)
+    error = _standard_error(rows, coefficients, level, predicted)
+    phi, psi, theta = map(float, coefficients)
+    return LengthControlled(float(100 * predicted.mean()), 100 * error, phi, psi, theta, strength)
+
+
+def differs_much(controlled: float, raw: float) -> bool:
+    """Whether a length-controlled win rate is so far from the raw one that the published code warns of it.
+
+    That is, by more than 10 points, or towards 0 or 100 by more than a quarter of what is left to go.
+    """
+    return controlled < min(raw - raw / 4, raw - 10) or controlled > max(raw + (100 - raw) / 4, raw + 10)
+
+
+def _against_itself(comparisons: Sequence[Comparison]) -> bool:
+    """The reference's own answers have 50 by definition, as in the published code."""
+    return all(row.preference in (0.5, None) and row.length_model == row.length_reference for row in comparisons)
+
+
+def _own_rows(comparisons: Sequence[Comparison], difficulty: Difficulty) -> tuple[Rows, np.ndarray]:
+    """Rows of the model itself, and which of them have a label; the others' labels mean nothing."""
+    readable = np.array([row.preference is not None for row in comparisons])
+    labels = np.array([0.5 if row.preference is None else row.preference for row in comparisons])
+    shorter = np.array([row.length_reference - row.length_model for row in comparisons])
+    known = np.array([difficulty.of[row.instruction] for row in comparisons])
+    features = np.column_stack([length_feature(shorter), known, np.ones(len(labels))])
+    return Rows(features, labels, np.ones(len(labels))), readable
+
+
+def _reworded_rows(comparisons: Sequence[Comparison], difficulty: Difficulty) -> Rows:
+    """Rows of the reference made longer and shorter, which hold φ to what length alone does.
+
+    Difficulty has a part in them, as in the published regression, which so shrinks ψ; θ has none.
+    """
+    if difficulty.reworded is not None:
+        features, labels = difficulty.reworded
+    else:
+        lengths, labels = reworded(np.array([row.length_reference for row in comparisons]))
+        known = np.array([difficulty.of[row.instruction] for row in comparisons])
+        features = np.column_stack([lengths, np.tile(known, 2), np.zeros(len(lengths))])
+    return Rows(features, labels, np.full(len(labels), REWORDED_WEIGHT))
+
+
+def _joined(first: Rows, second: Rows) -> Rows:
+    return Rows(
+        np.concatenate([first.features, second.features]),
+        np.concatenate([first.labels, second.labels]),
+        np.concatenate([first.weights, second.weights]),
+    )
+
+
+def _standard_error(rows: Rows, coefficients: Array, level: Array, predicted: Array) -> float:
+    """Of the mean prediction: from the coefficients (sandwich estimate, penalty left out) and the instructions drawn."""
+    chances = logistic(rows.features @ coefficients)
+    bread = np.linalg.pinv((rows.features.T * (rows.weights * chances * (1 - chances))) @ rows.features)
+    scores = rows.features * (rows.weights * (chances - rows.labels))[:, None]
+    slope = (level * (predicted * (1 - predicted))[:, None]).mean(0)
+    of_fit = slope @ bread @ (scores.T @ scores) @ bread @ slope
+    of_draw = predicted.var(ddof=1) / len(predicted)
+    return float(np.sqrt(of_fit + of_draw))

@@ -1,0 +1,179 @@
+"""Mean grades from judgments, as FastChat reckons them, with everything beside them that does not add up.
+
+FastChat leaves out what could not be read and takes the mean of all other rows. So do we, with these rules for rows
+about the same turn of the same question, answered by the same model and graded by the same judge:
+
+- A row whose answer, words and score another one has too is a copy, and counts once.
+- Rows with the same words and different scores contradict each other: the one with the score that its words state
+  counts, and where none has it, none does.
+- Rows with other words, or about another answer, are repetitions: all of them count, and the result says how many.
+
+Two judges are never averaged: one is reported, the others' means stand beside it under their own names.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from favonius.data.checks import Drops
+from favonius.errors import UserError
+from favonius.evals.mt_bench.rows import Judge, Judgment, Misfit
+from favonius.judges.figures import by_prompt
+from favonius.statistics import Estimate, ratio, standard_error
+
+COPY = "a copy of another row"
+CONTRADICTION = "the score contradicts another row with the same words"
+UNKNOWN_QUESTION = "the question is not one of the benchmark's"
+UNKNOWN_MODEL = "the model is not one of those asked for"
+
+
+@dataclass(frozen=True)
+class Grades:
+    """The rows of one model and one judge that count."""
+
+    rows: tuple[Judgment, ...]
+    categories: Mapping[int, str]
+
+    def scored(self, turn: int | None = None, category: str | None = None) -> list[Judgment]:
+        return [
+            row
+            for row in self.rows
+            if row.score is not None
+            and turn in (None, row.turn)
+            and category in (None, self.categories[row.question_id])
+        ]
+
+    def mean(self, turn: int | None = None, category: str | None = None) -> Estimate | None:
+        """Of all rows' scores, with its 95 % interval over questions; None where there is no score."""
+        return ratio(*_by_question(self.scored(turn, category)))
+
+    @property
+    def standard_error(self) -> float | None:
+        """Of the mean over both turns; questions are the units."""
+        return standard_error(*_by_question(self.scored()))
+
+    @property
+    def unparsed(self) -> int:
+        return sum(row.score is None for row in self.rows)
+
+    @property
+    def mismatched(self) -> list[Judgment]:
+        """Rows whose score is not what is read in the judge's words; it counts as it stands."""
+        return [row for row in self.rows if not row.as_told]
+
+    @property
+    def repeated(self) -> Counter[tuple[int, int]]:
+        """Question and turn → number of its rows, where they are several."""
+        counts = Counter((row.question_id, row.turn) for row in self.rows)
+        return Counter({key: count for key, count in counts.items() if count > 1})
+
+    def missing(self, turn: int) -> list[int]:
+        """Questions without a row that counts, be it one that could not be read."""
+        there = {row.question_id for row in self.rows if row.turn == turn}
+        return [question for question in self.categories if question not in there]
+
+    def by_turn(self) -> dict[tuple[int, int], float]:
+        """(question, turn) → mean score, for `evals.paired.compare` with the question as the unit."""
+        sums, counts = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
+        for row in self.scored():
+            sums[row.question_id, row.turn] += row.score  # type: ignore[assignment,operator]  # it is not None
+            counts[row.question_id, row.turn] += 1
+        return {key: sums[key] / counts[key] for key in counts}
+
+
+@dataclass
+class ModelScores:
+    """What one model's rows come to: grades by each judge, and what was left out and why."""
+
+    by_judge: dict[Judge, Grades] = field(default_factory=dict)
+    left_out: Drops = field(default_factory=Drops)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`judge` is the one whose means are the models' scores; `models` are in the order of the file.
+
+    Rows that name no model are under the name "".
+    """
+
+    judge: Judge
+    models: Mapping[str, ModelScores]
+
+
+def scores(
+    rows: Iterable[Judgment | Misfit],
+    categories: Mapping[int, str],
+    models: Sequence[str] = (),
+    judge: str | None = None,
+) -> Scores:
+    """Score a file of judgments.
+
+    `categories` are the questions that there are, `models` those that are expected (empty: all that are named).
+    `judge` chooses among several; else the one with the most rows is reported. UserError where nothing can be scored.
+    """
+    found: dict[str, ModelScores] = {model: ModelScores() for model in models}
+    kept: dict[tuple[str, Judge], list[Judgment]] = {}
+    for row in rows:
+        cause = _cause(row, categories, models)
+        if isinstance(row, Misfit) or cause:
+            found.setdefault(row.model, ModelScores()).left_out.add(cause, row.place)
+        else:
+            found.setdefault(row.model, ModelScores())
+            kept.setdefault((row.model, row.judge), []).append(row)
+    if not kept:
+        raise UserError(_nothing(found))
+    for (model, name), own in kept.items():
+        found[model].by_judge[name] = Grades(tuple(_settled(own, found[model].left_out)), categories)
+    return Scores(_chosen(Counter(row.judge for own in kept.values() for row in own), judge), found)
+
+
+def _cause(row: Judgment | Misfit, categories: Mapping[int, str], models: Sequence[str]) -> str:
+    """Why a row is left out; empty where it is not."""
+    if models and row.model and row.model not in models:
+        return UNKNOWN_MODEL
+    if isinstance(row, Misfit):
+        return row.cause
+    return "" if row.question_id in categories else UNKNOWN_QUESTION
+
+
+def _nothing(found: Mapping[str, ModelScores]) -> str:
+    causes = Drops()
+    for one in found.values():
+        causes.absorb(one.left_out)
+    if not causes.counts:
+        return "the file of judgments is empty"
+    told = ", ".join(f"{cause} × {count:,}" for cause, count in causes.counts.items())
+    hint = "; name the file with its questions by --questions" if UNKNOWN_QUESTION in causes.counts else ""
+    return f"no row can be scored: {told}{hint}"
+
+
+def _chosen(judges: Counter[Judge], name: str | None) -> Judge:
+    if name is None:
+        return judges.most_common(1)[0][0]
+    fitting = [judge for judge in judges if name in (str(judge), judge.model)]
+    if len(fitting) != 1:
+        known = ", ".join(map(str, judges))
+        raise UserError(f"--judge {name}: {'no such judge' if not fitting else 'several judges'} (known: {known})")
+    return fitting[0]
+
+
+def _settled(rows: Sequence[Judgment], left_out: Drops) -> list[Judgment]:
+    """The rows that count; see the rules above."""
+    alike: dict[tuple[object, ...], list[Judgment]] = {}
+    for row in rows:
+        alike.setdefault((row.question_id, row.turn, row.shown, row.text), []).append(row)
+    settled = []
+    for same in alike.values():
+        scores = {row.score for row in same}
+        true = same[:1] if len(scores) == 1 else [row for row in same if row.text is not None and row.as_told][:1]
+        settled += true
+        for row in same:
+            if row not in true:
+                left_out.add(COPY if true and row.score == true[0].score else CONTRADICTION, row.place)
+    return settled
+
+
+def _by_question(rows: Sequence[Judgment]) -> tuple[list[float], list[float]]:
+    return by_prompt((row.question_id, row.score) for row in rows if row.score is not None)
