@@ -23,6 +23,7 @@ from favonius.errors import FavoniusError, StoppedError, UserError
 from favonius.models.load import load
 from favonius.models.reward_head import FILE, RewardHead, load_reward_head, save_reward_head
 from favonius.progress import Progress
+from favonius.report.plots import charts
 from favonius.run import Context, Inputs, ModelSource
 from favonius.train import stage
 from favonius.train.config import TrainConfig
@@ -377,6 +378,12 @@ def test_what_it_leaves_is_a_model_like_any_other(world: Path) -> None:
     load(ModelSource("judge", world / "judge" / "model", ""))
     stats = json.loads((world / "judge" / "stats.json").read_text())
     assert stats["reward_spread"] > 0 and stats["kept"] == 12
+
+
+def test_its_curves_are_drawn(world: Path) -> None:
+    train(world, "judge", settings(), planted(12))
+    step = SimpleNamespace(metrics=[*lines(world, "judge", "train"), *lines(world, "judge", "test")])
+    assert [chart.title for chart in charts(step, "judge")][:4] == ["Loss", "Accuracy", "Longer answers", "Margin"]  # type: ignore[arg-type]
 
 
 def test_rewards_of_train_answers_are_standardised(world: Path) -> None:

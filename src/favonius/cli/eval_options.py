@@ -61,12 +61,25 @@ def _add_alpacaeval(score: argparse.ArgumentParser) -> None:
         "--difficulty",
         type=Path,
         metavar="FILE",
-        help="the published difficulty of each instruction (default: fitted from the models of PREFS)",
+        help="difficulty of the instructions: the published .csv, or the preferences of many models to fit it from "
+        "(default: fitted from the models of PREFS)",
     )
 
 
 def _add_mt_bench(score: argparse.ArgumentParser) -> None:
     score.add_argument("judgments", type=Path, metavar="JUDGMENTS", help="FastChat's rows (.jsonl or .jsonl.gz)")
+    score.add_argument(
+        "--questions", type=Path, metavar="FILE", help="the questions asked (default: the published ids 81 to 160)"
+    )
+    score.add_argument("--judge", metavar="NAME", help="whose grades, of several (default: who gave the most)")
+    score.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        dest="models",
+        metavar="NAME",
+        help="a model that the file should hold; rows of others are left out; may be given several times",
+    )
 
 
 def _add_ifeval(score: argparse.ArgumentParser) -> None:

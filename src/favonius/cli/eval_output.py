@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from favonius.errors import UserError
 from favonius.files import write_json
 from favonius.progress import Progress
 
@@ -14,12 +15,15 @@ from favonius.progress import Progress
 def deliver(found: Mapping[str, Any], page: str, where: str | None) -> None:
     """Print `found` as JSON for "-", write it for a file's name, and print `page` where no JSON was asked for.
 
-    With "-" nothing else may go to stdout: scripts parse it. A number that is not finite is a fault (ValueError).
+    With "-" nothing else may go to stdout: scripts parse it. UserError where the name is a folder's; ValueError for
+    a number that is not finite.
     """
     if where is None:
         print(page)
     elif where == "-":
         print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
+    elif Path(where).is_dir():
+        raise UserError(f"--json {where}: this is a folder; name a file in it, or - for the terminal")
     else:
         write_json(Path(where), found)
         Progress().say(f"wrote {where}")

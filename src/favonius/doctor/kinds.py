@@ -97,5 +97,6 @@ UNFIT_ON_READING: Mapping[str, str] = {
     turns.USES_TOOLS: "unsupported",
     turns.NOT_TEXT: "unsupported",
     preferences.DIFFER_EARLY: "unlike_prompts",
+    preferences.NO_SHARED_PROMPT: "unlike_prompts",
 }
 """Of the causes under which rows are dropped when a file is read, the kind."""

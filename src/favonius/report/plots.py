@@ -20,7 +20,7 @@ from favonius.report.gather import Row, Step
 from favonius.report.wording import decimal, minus
 from favonius.statistics import Estimate
 
-Ink = Literal["ink", "muted", "rule", "first", "second"]
+Ink = Literal["ink", "muted", "rule", "first", "second", "third", "fourth"]
 
 # matplotlib wants colours, the page wants CSS variables: each stand-in below becomes `var(--name)` in the SVG.
 STAND_IN: dict[Ink, str] = {
@@ -29,6 +29,8 @@ STAND_IN: dict[Ink, str] = {
     "rule": "#010205",
     "first": "#010206",
     "second": "#010207",
+    "third": "#010208",
+    "fourth": "#010209",
 }
 STYLE = {
     "svg.fonttype": "none",
@@ -172,7 +174,7 @@ def histogram(title: str, unit: str, counts: Mapping[int, int], prefix: str) -> 
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=ROUND))
         axes.set_xlim(numbers[0] - 0.7, numbers[-1] + 0.7)
         pairs = (f"{number}: {height:,}" for number, height in zip(numbers, heights, strict=True))
-        svg = _svg(figure, prefix, f"{title}, {unit}. {', '.join(pairs)}")
+        svg = as_svg(figure, prefix, f"{title}, {unit}. {', '.join(pairs)}")
     return Chart(title, unit, (), "", svg)
 
 
@@ -195,7 +197,7 @@ def spread(title: str, unit: str, axis: str, values: Sequence[float], prefix: st
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
         bins = zip(edges[:-1], edges[1:], heights, strict=True)
         told = (f"{decimal(start, 3)} to {decimal(end, 3)}: {round(height):,}" for start, end, height in bins if height)
-        svg = _svg(figure, prefix, f"{title}, {unit}. {', '.join(told)}")
+        svg = as_svg(figure, prefix, f"{title}, {unit}. {', '.join(told)}")
     return Chart(title, unit, (Key("dash", "ink", f"median {decimal(middle, 3)}"),), "", svg)
 
 
@@ -228,7 +230,7 @@ def intervals(title: str, unit: str, axis: str, labels: Sequence[str], series: S
         axes.set_ylim(0.0, 1.02)
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
         axes.set_xlabel(axis, color=STAND_IN["muted"], fontsize=8.5)
-        svg = _svg(figure, prefix, f"{title}, {unit}. {_told(labels, series)}")
+        svg = as_svg(figure, prefix, f"{title}, {unit}. {_told(labels, series)}")
     keys = tuple(Key("line", one.color, one.name) for one in series if one.name)
     return Chart(title, unit, (*keys, Key("dash", "ink", "neither way")), "", svg)
 
@@ -258,7 +260,7 @@ def _chart(prefix: str, panel: Panel, rows: Sequence[Row]) -> Chart | None:
                 keys.append(Key("dash", "ink", panel.level_name))
         _epochs(axes, rows)
         _dress(axes, panel)
-        svg = _svg(figure, prefix, f"{panel.title}. {', '.join(notes)}".strip())
+        svg = as_svg(figure, prefix, f"{panel.title}. {', '.join(notes)}".strip())
     return Chart(panel.title, panel.unit, tuple(keys), "" if known[0].name else notes[0], svg)
 
 
@@ -336,7 +338,7 @@ def tick_labels(ticks: Sequence[float]) -> list[str]:
     return [minus(f"{tick:,.{places}f}") for tick in ticks]
 
 
-def _svg(figure: Figure, prefix: str, label: str) -> Markup:
+def as_svg(figure: Figure, prefix: str, label: str) -> Markup:
     """The figure as an `<svg>` element: no size of its own, no metadata, ids that are unique on the page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

@@ -48,17 +48,17 @@ def fit_difficulty(models: Sequence[ModelPreferences]) -> Difficulty:
     instructions = list(dict.fromkeys(row.instruction for model in models for row in model.comparisons))
     useful = [model for model in models if model.by_instruction()]
     if len(useful) < FEWEST_MODELS:
-        return Difficulty(
-            dict.fromkeys(instructions, 0.0), f"left out: {len(useful)} models, {FEWEST_MODELS} are needed to fit it"
-        )
+        return Difficulty(dict.fromkeys(instructions, 0.0), f"none: fewer than {FEWEST_MODELS} models to fit it from")
     found = _minimum(_Table.of(useful, instructions))
     return Difficulty(dict(zip(instructions, map(float, found), strict=True)), f"fitted from {len(useful)} models")
 
 
 @dataclass(frozen=True)
 class _Table:
-    """[model, instruction]; where `weights` is 0 there is no readable preference. The reworded reference's two baselines
-    follow one another in [model, 2 × instruction]."""
+    """[model, instruction]; where `weights` is 0 there is no readable preference.
+
+    The reworded reference's two baselines follow one another in [model, 2 × instruction].
+    """
 
     labels: Array
     lengths: Array
@@ -76,7 +76,9 @@ class _Table:
             at = np.array([column[row.instruction] for row in rows])
             table.labels[line, at] = [0.0 if row.preference is None else row.preference for row in rows]
             table.weights[line, at] = [float(row.preference is not None) for row in rows]
-            table.lengths[line, at] = length_feature(np.array([row.length_reference - row.length_model for row in rows]))
+            table.lengths[line, at] = length_feature(
+                np.array([row.length_reference - row.length_model for row in rows])
+            )
             both = np.concatenate([at, at + len(column)])
             lengths, labels = reworded(np.array([row.length_reference for row in rows]))
             table.reworded_lengths[line, both], table.reworded_labels[line, both] = lengths, labels

@@ -105,7 +105,7 @@ def _joined(first: Rows, second: Rows) -> Rows:
 
 
 def _standard_error(rows: Rows, coefficients: Array, level: Array, predicted: Array) -> float:
-    """Of the mean prediction: from the coefficients (sandwich estimate, penalty left out) and the instructions drawn."""
+    """Of the mean prediction, 0 to 1: from the fit (sandwich estimate, penalty left out) and the drawn instructions."""
     chances = logistic(rows.features @ coefficients)
     bread = np.linalg.pinv((rows.features.T * (rows.weights * chances * (1 - chances))) @ rows.features)
     scores = rows.features * (rows.weights * (chances - rows.labels))[:, None]

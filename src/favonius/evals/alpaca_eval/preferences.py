@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ def read_preferences(path: Path) -> Preferences:
     """Rows of a JSON-lines file, plain or compressed: {model, instruction, preference, length_reference, length_model}.
 
     `preference` is 1 to 2, or 0 (a draw in old files); null and NaN are unreadable. Rows that cannot be used are
-    counted by cause in `amiss` and, where they name their model, there too. UserError where there is no such file, where
-    it is cut off, and where no row of it can be used.
+    counted by cause in `amiss` and, where they name their model, there too. UserError where there is no such file,
+    where it is cut off, and where no row of it can be used.
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
@@ -105,15 +106,21 @@ def paired(first: ModelPreferences, second: ModelPreferences) -> dict[str, tuple
     return {text: (value, others[text]) for text, value in first.by_instruction().items() if text in others}
 
 
-def mixed_references(models: Sequence[ModelPreferences]) -> list[str]:
-    """Instructions to which the reference's answer has not the same length everywhere: there is more than one."""
-    lengths: dict[str, float] = {}
-    mixed: dict[str, None] = {}
-    for model in models:
+def other_references(models: Mapping[str, ModelPreferences]) -> dict[str, int]:
+    """Model → on how many instructions the reference's answer has another length than for most models.
+
+    Only models with any: their win rates are against another reference, and mean something else.
+    """
+    lengths: dict[str, Counter[float]] = {}
+    for model in models.values():
         for row in model.comparisons:
-            if lengths.setdefault(row.instruction, row.length_reference) != row.length_reference:
-                mixed[row.instruction] = None
-    return list(mixed)
+            lengths.setdefault(row.instruction, Counter())[row.length_reference] += 1
+    usual = {instruction: counts.most_common(1)[0][0] for instruction, counts in lengths.items()}
+    found = {
+        name: sum(row.length_reference != usual[row.instruction] for row in model.comparisons)
+        for name, model in models.items()
+    }
+    return {name: count for name, count in found.items() if count}
 
 
 def _lines(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -83,7 +83,7 @@ def read_judgments(path: Path) -> Iterator[Judgment | Misfit]:
             yield judgment_of(place, value) if isinstance(value, dict) else Misfit(place, "", "not a JSON object")
     except DamagedFileError as error:
         raise UserError(
-            f"{path}, after line {number}: {error}; a part of the judgments would give other means, so fetch the file again"
+            f"{path}, after line {number}: {error}; means of a part would be others, so fetch the file again"
         ) from error
 
 

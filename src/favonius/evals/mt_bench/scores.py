@@ -64,10 +64,19 @@ class Grades:
         return [row for row in self.rows if not row.as_told]
 
     @property
-    def repeated(self) -> Counter[tuple[int, int]]:
-        """Question and turn → number of its rows, where they are several."""
+    def repeated(self) -> dict[tuple[int, int], int]:
+        """(question, turn) → number of its rows, where they are several."""
         counts = Counter((row.question_id, row.turn) for row in self.rows)
-        return Counter({key: count for key, count in counts.items() if count > 1})
+        return {key: count for key, count in counts.items() if count > 1}
+
+    @property
+    def of_several_answers(self) -> list[tuple[int, int]]:
+        """(question, turn) about which different answers were judged, as far as the rows keep what was shown."""
+        shown: dict[tuple[int, int], set[str]] = {}
+        for row in self.rows:
+            if row.shown is not None:
+                shown.setdefault((row.question_id, row.turn), set()).add(row.shown)
+        return [key for key, prompts in shown.items() if len(prompts) > 1]
 
     def missing(self, turn: int) -> list[int]:
         """Questions without a row that counts, be it one that could not be read."""
@@ -76,11 +85,11 @@ class Grades:
 
     def by_turn(self) -> dict[tuple[int, int], float]:
         """(question, turn) → mean score, for `evals.paired.compare` with the question as the unit."""
-        sums, counts = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
-        for row in self.scored():
-            sums[row.question_id, row.turn] += row.score  # type: ignore[assignment,operator]  # it is not None
-            counts[row.question_id, row.turn] += 1
-        return {key: sums[key] / counts[key] for key in counts}
+        found: dict[tuple[int, int], list[float]] = {}
+        for row in self.rows:
+            if row.score is not None:
+                found.setdefault((row.question_id, row.turn), []).append(row.score)
+        return {key: sum(values) / len(values) for key, values in found.items()}
 
 
 @dataclass
@@ -100,6 +109,11 @@ class Scores:
 
     judge: Judge
     models: Mapping[str, ModelScores]
+    categories: Mapping[int, str]
+
+    def grades(self, model: str) -> Grades:
+        """By the judge that is reported; without rows where that one did not grade the model."""
+        return self.models[model].by_judge.get(self.judge) or Grades((), self.categories)
 
 
 def scores(
@@ -126,7 +140,8 @@ def scores(
         raise UserError(_nothing(found))
     for (model, name), own in kept.items():
         found[model].by_judge[name] = Grades(tuple(_settled(own, found[model].left_out)), categories)
-    return Scores(_chosen(Counter(row.judge for own in kept.values() for row in own), judge), found)
+    reported = _chosen(Counter(row.judge for own in kept.values() for row in own), judge)
+    return Scores(reported, found, categories)
 
 
 def _cause(row: Judgment | Misfit, categories: Mapping[int, str], models: Sequence[str]) -> str:
