@@ -6,7 +6,6 @@ import argparse
 
 from favonius.cli.eval_output import deliver
 from favonius.cli.tables import table
-from favonius.errors import UserError
 from favonius.evals.mt_bench.questions import TURNS, published_categories, read_questions
 from favonius.evals.mt_bench.record import amiss, record
 from favonius.evals.mt_bench.rows import read_judgments
@@ -22,10 +21,7 @@ def run(options: argparse.Namespace) -> int:
     categories = published_categories()
     if options.questions is not None:
         categories = {number: one.category for number, one in read_questions(options.questions).items()}
-    try:
-        found = scores(read_judgments(options.judgments), categories, options.models, options.judge)
-    except UserError as error:
-        raise UserError(f"{options.judgments}: {str(error).removeprefix(f'{options.judgments}: ')}") from None
+    found = scores(read_judgments(options.judgments), categories, options.models, options.judge)
     progress = Progress()
     for sentence in amiss(found):
         progress.say(f"note: {sentence}")

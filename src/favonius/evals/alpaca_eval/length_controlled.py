@@ -43,20 +43,17 @@ def length_controlled(comparisons: Sequence[Comparison], difficulty: Difficulty)
     know an instruction. The order of the comparisons does not matter.
     """
     ordered = sorted(comparisons, key=lambda row: row.instruction)
-    own, readable = _own_rows(ordered, difficulty)
-    if readable.sum() < FEWEST:
+    if sum(row.preference is not None for row in ordered) < FEWEST:
         return None
     if _against_itself(ordered):
         return LengthControlled(50.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    rows = _joined(_reworded_rows(ordered, difficulty), own.where(readable))
+    own = _own_rows(ordered, difficulty)
+    rows = _joined(_reworded_rows(ordered, difficulty), own.where(own.weights > 0))
     strength = best_strength(rows)
     coefficients = fit(rows, strength)
-    level = own.features.copy()
-    level[:, 0] = 0
-    predicted = logistic(level @ coefficients)
-    error = _standard_error(rows, coefficients, level, predicted)
+    rate = float(logistic(_level(own) @ coefficients).mean())
     phi, psi, theta = map(float, coefficients)
-    return LengthControlled(float(100 * predicted.mean()), 100 * error, phi, psi, theta, strength)
+    return LengthControlled(100 * rate, 100 * _standard_error(rows, own, coefficients), phi, psi, theta, strength)
 
 
 def differs_much(controlled: float, raw: float) -> bool:
@@ -72,14 +69,13 @@ def _against_itself(comparisons: Sequence[Comparison]) -> bool:
     return all(row.preference in (0.5, None) and row.length_model == row.length_reference for row in comparisons)
 
 
-def _own_rows(comparisons: Sequence[Comparison], difficulty: Difficulty) -> tuple[Rows, np.ndarray]:
-    """Rows of the model itself, and which of them have a label; the others' labels mean nothing."""
-    readable = np.array([row.preference is not None for row in comparisons])
+def _own_rows(comparisons: Sequence[Comparison], difficulty: Difficulty) -> Rows:
+    """Rows of the model itself; unreadable ones have weight 0, and their labels mean nothing."""
     labels = np.array([0.5 if row.preference is None else row.preference for row in comparisons])
     shorter = np.array([row.length_reference - row.length_model for row in comparisons])
     known = np.array([difficulty.of[row.instruction] for row in comparisons])
     features = np.column_stack([length_feature(shorter), known, np.ones(len(labels))])
-    return Rows(features, labels, np.ones(len(labels))), readable
+    return Rows(features, labels, np.array([float(row.preference is not None) for row in comparisons]))
 
 
 def _reworded_rows(comparisons: Sequence[Comparison], difficulty: Difficulty) -> Rows:
@@ -104,12 +100,23 @@ def _joined(first: Rows, second: Rows) -> Rows:
     )
 
 
-def _standard_error(rows: Rows, coefficients: Array, level: Array, predicted: Array) -> float:
-    """Of the mean prediction, 0 to 1: from the fit (sandwich estimate, penalty left out) and the drawn instructions."""
-    chances = logistic(rows.features @ coefficients)
-    bread = np.linalg.pinv((rows.features.T * (rows.weights * chances * (1 - chances))) @ rows.features)
-    scores = rows.features * (rows.weights * (chances - rows.labels))[:, None]
-    slope = (level * (predicted * (1 - predicted))[:, None]).mean(0)
-    of_fit = slope @ bread @ (scores.T @ scores) @ bread @ slope
-    of_draw = predicted.var(ddof=1) / len(predicted)
-    return float(np.sqrt(of_fit + of_draw))
+def _standard_error(rows: Rows, own: Rows, coefficients: Array) -> float:
+    """Of the mean prediction at no difference in length, 0 to 1, over the draw of instructions.
+
+    An instruction moves the mean by what is predicted of it, and by how it bends the coefficients (the penalty, whose
+    part is small, left out). `own` are the model's rows, of weight 0 where unreadable; `rows` all that was fitted.
+    """
+    chances, predicted = logistic(own.features @ coefficients), logistic(_level(own) @ coefficients)
+    fitted = logistic(rows.features @ coefficients)
+    bread = np.linalg.pinv((rows.features.T * (rows.weights * fitted * (1 - fitted))) @ rows.features)
+    slope = (_level(own) * (predicted * (1 - predicted))[:, None]).mean(0)
+    scores = own.features * (own.weights * (own.labels - chances))[:, None]
+    influence = predicted / len(predicted) + scores @ bread @ slope
+    return float(influence.std(ddof=1) * len(influence) ** 0.5)
+
+
+def _level(own: Rows) -> Array:
+    """The features, were all answers as long as the reference's."""
+    level = own.features.copy()
+    level[:, 0] = 0
+    return level

@@ -9,8 +9,8 @@ from typing import Literal
 from favonius.evals.ifeval.instruction import Instruction, Text, Wanted
 
 OPTIONS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
-_STAR_BULLET = re.compile(r"^\s*\*[^*].*$", re.MULTILINE)
-_DASH_BULLET = re.compile(r"^\s*-.*$", re.MULTILINE)
+_STAR_BULLET = re.compile(r"^[^\S\n]*\*[^*].*$", re.MULTILINE)
+_DASH_BULLET = re.compile(r"^[^\S\n]*-", re.MULTILINE)
 _ONE_STAR = re.compile(r"\*([^\n*]*)\*")
 _TWO_STARS = re.compile(r"\*\*([^\n*]*)\*\*")
 _FENCE = re.compile(r"\A```(?:json|Json|JSON)?|```\Z")
@@ -59,8 +59,7 @@ class ConstrainedResponse(Instruction):
 
 
 class Highlights(Instruction):
-    """At least so many pieces between stars. The protocol counts the inside of **this** by both of its rules: with
-    stars that nothing separates, `*a**b*`, one piece more than there is."""
+    """At least so many pieces of a line between stars, one or two on each side."""
 
     id: Literal["detectable_format:number_highlighted_sections"] = "detectable_format:number_highlighted_sections"
     num_highlights: Wanted
@@ -110,10 +109,9 @@ class TwoResponses(Instruction):
     id: Literal["combination:two_responses"] = "combination:two_responses"
 
     def followed_by(self, answer: str) -> bool:
-        first, *middle, last = ["", *answer.split("******"), ""][1:-1] if "******" in answer else (answer, "")
-        inner = [part.strip() for part in middle]
-        found = [part for part in (first.strip(), *inner, last.strip()) if part]
-        return all(inner) and len(found) == 2 and found[0] != found[1]
+        parts = [part.strip() for part in answer.split("******")]
+        filled = [part for part in parts if part]
+        return all(parts[1:-1]) and len(filled) == 2 and filled[0] != filled[1]
 
 
 class RepeatPrompt(Instruction):

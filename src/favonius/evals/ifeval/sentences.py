@@ -12,12 +12,15 @@ from favonius.data.filters.casing_words import ENGLISH
 
 # In Punkt's model; "etc.", "e.g." and "i.e." are not, and end a sentence there.
 _ABBREVIATIONS = frozenset(
-    "a.d a.m aug ave co col corp d.c dec dr feb fri ft gen inc jan jr l.a lt ltd mr mrs ms n.y nov oct p.m ph.d prof rep "
-    "sen sept sr st u.k u.n u.s u.s.a vs wed".split()
-)
+    ("a.d", "a.m", "aug", "ave", "co", "col", "corp", "d.c", "dec", "dr", "feb", "fri", "ft", "gen", "inc", "jan",
+     "jr", "l.a", "lt", "ltd", "mr", "mrs", "ms", "n.y", "nov", "oct", "p.m", "ph.d", "prof", "rep", "sen", "sept",
+     "sr", "st", "u.k", "u.n", "u.s", "u.s.a", "vs", "wed")
+)  # fmt: skip
+LOOKED_AT = 80
+"""Characters after a full stop, in which the next word is looked for."""
 _CLOSERS = "\"')]} \n\t"
-# Of each run without white space, the last mark that is followed by a bracket, a quotation mark or white space.
-_CANDIDATE = re.compile(r"\S*[.?!](?=[)\]}\"';:@*({\[?!]|\s+\S)")
+_RUN = re.compile(r"\S+")
+_MARK = re.compile(r"[.?!](?=[)\]}\"';:@*({\[?!]|\Z)")
 _INSIDE_RUN = re.compile(r"[-—/(\[{\"“*:;,_`]")
 _NEXT_WORD = re.compile(r"\s*[^\w\s]*([A-Za-z']+)")
 
@@ -25,25 +28,32 @@ _NEXT_WORD = re.compile(r"\s*[^\w\s]*([A-Za-z']+)")
 def count_sentences(text: str) -> int:
     """How many sentences are in a text; what has no full stop is one, a blank text none."""
     text = text.rstrip(_CLOSERS)
-    return bool(text) + sum(map(_ends_sentence, _CANDIDATE.finditer(text)))
+    return bool(text) + sum(_ends_sentence(run, text) for run in _RUN.finditer(text))
 
 
-def _ends_sentence(candidate: re.Match[str]) -> bool:
-    """A question or exclamation mark does. A full stop does unless it belongs to an abbreviation, an initial, an
-    ellipsis or a number, and what follows does not look like a beginning."""
-    run = candidate[0]
-    if not run.endswith("."):
+def _ends_sentence(run: re.Match[str], text: str) -> bool:
+    """Whether a sentence ends in a run without white space, and another one follows.
+
+    The run's last mark before a bracket, a quotation mark or white space is looked at. A question or exclamation mark
+    ends a sentence. A full stop does unless it belongs to an abbreviation, an initial, an ellipsis or a number, and
+    what follows does not look like a beginning.
+    """
+    marks = list(_MARK.finditer(run[0]))
+    if marks and run.start() + marks[-1].end() == len(text):
+        marks.pop()  # the text's own end
+    if not marks:
+        return False
+    end = marks[-1].end()
+    if marks[-1][0] != ".":
         return True
-    word = _INSIDE_RUN.split(run)[-1][:-1].lower()
+    word = _INSIDE_RUN.split(run[0][:end])[-1][:-1].lower()
+    following = text[run.start() + end :][:LOOKED_AT]
     if word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha()) or word.endswith("."):
-        return _begins(candidate)
-    if word.isdigit():
-        following = candidate.string[candidate.end() :][:80].lstrip()
-        return not following[:1].islower()
-    return True
+        return _begins(following)
+    return not (word.isdigit() and following.lstrip()[:1].islower())
 
 
-def _begins(candidate: re.Match[str]) -> bool:
-    """Whether a word follows that is mostly written small and here has a capital; names do not tell anything."""
-    following = _NEXT_WORD.match(candidate.string, candidate.end())
-    return following is not None and following[1][:1].isupper() and following[1].lower() in ENGLISH
+def _begins(following: str) -> bool:
+    """Whether the next word is mostly written small and here has a capital; names do not tell anything."""
+    word = _NEXT_WORD.match(following)
+    return word is not None and word[1][:1].isupper() and word[1].lower() in ENGLISH

@@ -81,6 +81,8 @@ def read_judgments(path: Path) -> Iterator[Judgment | Misfit]:
                 yield Misfit(place, "", "not a whole JSON value")
                 continue
             yield judgment_of(place, value) if isinstance(value, dict) else Misfit(place, "", "not a JSON object")
+        if not number:
+            raise UserError(f"{path}: the file is empty; it should hold FastChat's rows of judgments, one a line")
     except DamagedFileError as error:
         raise UserError(
             f"{path}, after line {number}: {error}; means of a part would be others, so fetch the file again"
@@ -92,15 +94,15 @@ def judgment_of(place: str, row: Mapping[str, Any]) -> Judgment | Misfit:
     model = row.get("model")
     if not isinstance(model, str) or not model.strip():
         return Misfit(place, "", "no model is named")
-    judge, question, turn = _judge(row.get("judge")), row.get("question_id"), row.get("turn")
+    judge, question, turn = _judge(row.get("judge")), _whole(row.get("question_id")), _whole(row.get("turn"))
     if judge is None:
         return Misfit(place, model, "no judge is named")
-    if not isinstance(question, int) or isinstance(question, bool):
+    if question is None:
         return Misfit(place, model, "question_id is not a whole number")
-    if turn not in TURNS:
+    if turn is None or turn not in TURNS:
         return Misfit(place, model, "turn is neither 1 nor 2")
     score = row.get("score")
-    if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
         return Misfit(place, model, "the score is not a finite number")
     if score != UNREADABLE and not LEAST <= score <= MOST:
         return Misfit(place, model, f"the score is outside {LEAST:g} to {MOST:g}")
@@ -127,6 +129,13 @@ def _judge(value: Any) -> Judge | None:
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names) or not names[0]:
         return None
     return Judge.of(names[0], names[1] if len(names) > 1 else "")
+
+
+def _whole(value: Any) -> int | None:
+    """81, or 81.0 as pandas writes it where one row of a column is empty."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
+        return None
+    return int(value)
 
 
 def _text(row: Mapping[str, Any], name: str) -> str | None:

@@ -157,11 +157,9 @@ def _nothing(found: Mapping[str, ModelScores]) -> str:
     causes = Drops()
     for one in found.values():
         causes.absorb(one.left_out)
-    if not causes.counts:
-        return "the file of judgments is empty"
-    told = ", ".join(f"{cause} × {count:,}" for cause, count in causes.counts.items())
+    told = ", ".join(f"{cause} × {count:,}, as in {causes.samples[cause][0]}" for cause, count in causes.counts.items())
     hint = "; name the file with its questions by --questions" if UNKNOWN_QUESTION in causes.counts else ""
-    return f"no row can be scored: {told}{hint}"
+    return f"no judgment can be scored: {told or 'there is none'}{hint}"
 
 
 def _chosen(judges: Counter[Judge], name: str | None) -> Judge:
@@ -181,13 +179,20 @@ def _settled(rows: Sequence[Judgment], left_out: Drops) -> list[Judgment]:
         alike.setdefault((row.question_id, row.turn, row.shown, row.text), []).append(row)
     settled = []
     for same in alike.values():
-        scores = {row.score for row in same}
-        true = same[:1] if len(scores) == 1 else [row for row in same if row.text is not None and row.as_told][:1]
-        settled += true
+        kept = _true(same)
+        settled += [] if kept is None else [kept]
         for row in same:
-            if row not in true:
-                left_out.add(COPY if true and row.score == true[0].score else CONTRADICTION, row.place)
+            if row is not kept:
+                copied = kept is not None and row.score == kept.score
+                left_out.add(COPY if copied else CONTRADICTION, row.place)
     return settled
+
+
+def _true(same: Sequence[Judgment]) -> Judgment | None:
+    """Of rows with the same words the first that they bear out; any, where the scores are the same too."""
+    if len({row.score for row in same}) == 1:
+        return same[0]
+    return next((row for row in same if row.text is not None and row.as_told), None)
 
 
 def _by_question(rows: Sequence[Judgment]) -> tuple[list[float], list[float]]:
