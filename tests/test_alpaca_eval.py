@@ -79,10 +79,15 @@ def flat(comparisons: Sequence[Comparison]) -> Difficulty:
 # The published numbers
 
 
+@pytest.fixture(scope="module")
+def version_1() -> Preferences:
+    return read_preferences(DATA / "v1_preferences.jsonl.gz")
+
+
 @needs_data
-def test_version_1_gives_the_published_numbers() -> None:
+def test_version_1_gives_the_published_numbers(version_1: Preferences) -> None:
     published = json.loads((DATA / "v1_published.json").read_text())
-    found = scores(read_preferences(DATA / "v1_preferences.jsonl.gz"), None)
+    found = scores(version_1, None)
     assert found.keys() == published.keys()
     for name, score in found.items():
         assert score["win_rate"] == pytest.approx(published[name]["win_rate"], abs=0.05)
@@ -107,8 +112,8 @@ def test_version_2_gives_the_published_numbers_also_with_length_controlled() -> 
 
 
 @needs_data
-def test_a_model_that_was_held_against_another_reference_is_named() -> None:
-    found = other_references(read_preferences(DATA / "v1_preferences.jsonl.gz").models)
+def test_a_model_that_was_held_against_another_reference_is_named(version_1: Preferences) -> None:
+    found = other_references(version_1.models)
     assert found == {"Mistral-7B+RAHF-DUAL+LoRA": 774}
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from favonius.cli import main
@@ -75,7 +74,7 @@ CASES: list[Case] = [
     ("detectable_format:json_format", {}, '```json\n{"a": [1, null]}\n```', '{"a": 1,}'),
     ("detectable_format:json_format", {}, "[]", "[" * 100_000),
     ("detectable_format:title", {}, "<<A walk>>\nIt was ...", "<< >>\n<A walk>"),
-    ("combination:two_responses", {}, "One.\n******\nTwo.\n******", "One.\n******\n one."[:12] + "One."),
+    ("combination:two_responses", {}, "One.\n******\nTwo.\n******", "One.\n******\n One. "),
     ("combination:two_responses", {}, "a******b", "a******b******c"),
     ("combination:two_responses", {}, "******a******b", "a************b"),
     ("combination:repeat_prompt", {"prompt_to_repeat": "Say it. "}, " say it. It.", "It. Say it."),
@@ -114,7 +113,7 @@ def test_all_25_are_in_the_table() -> None:
         ("Wait... no, go on.", 1),
         ("Wait... The end.", 2),
         ("J. Austen wrote it.", 1),
-        ("1. First\n2. Second", 4),  # as Punkt has it: the number's full stop ends a sentence
+        ("1. First\n2. Second", 3),  # as Punkt has it: the number's full stop ends a sentence
         ("Really?! Yes.", 2),
         ("Apples, pears etc. are fruit.", 2),  # Punkt does not know "etc."
     ],
@@ -144,6 +143,7 @@ def test_eight_readings_of_which_the_first_is_the_answer(text: str) -> None:
     assert not any("*" in reading for reading in found[4:])
 
 
+@settings(deadline=None)  # langdetect reads its tables at the first call
 @given(st.sampled_from(CASES), st.text(st.sampled_from('aB.,*\n["-')))
 def test_what_is_strictly_followed_is_loosely_followed(case: Case, text: str) -> None:
     name, parameters, following, _ = case
@@ -151,14 +151,13 @@ def test_what_is_strictly_followed_is_loosely_followed(case: Case, text: str) ->
     assert all(loose or not strict for strict, loose in zip(scored.strict, scored.loose, strict=True))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("piece", ["\n", "* ", "[", "<", "(", "a.", "P."])
-def test_a_looping_answer_takes_no_time(case: Case, piece: str) -> None:
-    if case[0] == "language:response_language":
-        pytest.skip("asks langdetect, which reads 10,000 characters at most")
-    began = time.process_time()
-    instruction(case[0], case[1]).followed_by(piece * 5_000 + "x")
-    assert time.process_time() - began < 10  # a quadratic search takes minutes
+def test_a_looping_answer_is_no_trap(piece: str) -> None:
+    """A search whose time grows with the square of the length would not end here."""
+    for name, parameters, *_ in CASES:
+        if name != "language:response_language":  # langdetect reads the first 10,000 characters
+            instruction(name, parameters).followed_by(piece * 3_000 + "x")
 
 
 def test_four_numbers_over_prompts_and_instructions() -> None:
@@ -264,6 +263,10 @@ def test_the_command_prints_one_document_and_names_the_rest(tmp_path: Path, caps
     assert "a prompt without a response × 1, such as q" in error
     assert main(files) == 0
     assert "1 prompt with 1 instruction" in capsys.readouterr().out
+    responses.write_text(responses.read_text() + '{"prompt": "q", "resp\n')
+    assert main([*files, "--json", str(tmp_path / "found.json")]) == 0
+    lost = json.loads((tmp_path / "found.json").read_text())["lost"]
+    assert lost[str(responses)]["lost_rows"] == 1 and "1 row" in capsys.readouterr().err
     responses.write_text(json.dumps(_response("r", "a").value) + "\n")
     assert main(files) == 2
     assert "can be scored" in capsys.readouterr().err
@@ -274,7 +277,7 @@ DATA = Path(os.environ.get("FAVONIUS_TEST_DATA", Path(__file__).parents[2] / "sh
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="FAVONIUS_TEST_DATA names no folder with IFEval")
 def test_gpt4_scores_what_was_published(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of 541 prompts, 540 are at hand. lm-eval's checker (0.4.13) gives these counts too, instruction by instruction."""
+    """540 of the 541 prompts. lm-eval's checker (0.4.13) gives these counts too, instruction by instruction."""
     paths = ["--prompts", str(DATA / "input_data.jsonl"), "--responses", str(DATA / "responses_gpt4.jsonl")]
     assert main(["eval", "ifeval", "score", *paths, "--json", "-"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from favonius.cli import main
@@ -35,7 +35,7 @@ from favonius.evals.mt_bench.record import amiss, record
 from favonius.evals.mt_bench.rows import Judge, Judgment, Misfit, judgment_of, row_of
 from favonius.evals.mt_bench.scores import scores
 from favonius.report.plots import STAND_IN
-from favonius.report.radar import radar
+from favonius.report.radar import Score, radar
 from favonius.statistics import Estimate
 from tests.page_reader import Page
 
@@ -87,6 +87,7 @@ def test_ratings_are_read_by_fastchats_rule(reply: str, rating: float | None) ->
     assert read_rating(reply) == rating
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="[]0123456789. -a", max_size=24))
 def test_the_rule_is_two_searches(reply: str) -> None:
     for pattern in (r"\[\[(\d+\.?\d*)\]\]", r"\[(\d+\.?\d*)\]"):
@@ -261,6 +262,12 @@ def test_means_by_turn_and_category() -> None:
     assert notes == "" and m["left_out"] == {} and m["missing"] == {"turn_1": [], "turn_2": []}
 
 
+def test_equal_grades_are_not_certain() -> None:
+    """A bootstrap of tens alone would say: exactly ten."""
+    found = scored([row(question, 1, 10) for question in QUESTIONS])[0]["m"]
+    assert found["mean"] == 10 and found["interval"][0] < 7 and found["interval"][1] == pytest.approx(10)
+
+
 def test_unread_and_missing_turns_are_no_numbers() -> None:
     rows = whole()
     rows[0] |= {"score": -1, "judgment": "I cannot say."}
@@ -280,11 +287,14 @@ def test_unread_and_missing_turns_are_no_numbers() -> None:
         ({"score": None}, "the score is not a finite number"),
         ({"score": "8"}, "the score is not a finite number"),
         ({"score": True}, "the score is not a finite number"),
+        ({"score": 10**400}, "the score is outside 1 to 10"),
         ({"score": 11}, "the score is outside 1 to 10"),
         ({"score": 0}, "the score is outside 1 to 10"),
         ({"turn": 3}, "turn is neither 1 nor 2"),
         ({"turn": True}, "turn is neither 1 nor 2"),
         ({"question_id": 999}, "the question is not one of the benchmark's"),
+        ({"question_id": 10**400}, "the question is not one of the benchmark's"),
+        ({"question_id": 81.5}, "question_id is not a whole number"),
         ({"question_id": "81"}, "question_id is not a whole number"),
         ({"question_id": float("nan")}, "question_id is not a whole number"),
         ({"judge": None}, "no judge is named"),
@@ -384,6 +394,7 @@ def test_rows_that_we_write_are_read_again() -> None:
         assert isinstance(read, Judgment) and (read.score, read.turn, read.as_told) == (score, 2, True)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(QUESTIONS)), st.sampled_from([1, 2]), st.integers(1, 10)), min_size=1))
 def test_whatever_the_rows_all_are_accounted_for(rows: list[tuple[int, int, int]]) -> None:
     found = scores([judged(row(*one)) for one in rows], QUESTIONS)
@@ -449,7 +460,10 @@ def test_files_that_cannot_be_judgments_are_refused(tmp_path: Path, capsys: pyte
 
 def test_the_radar_says_and_draws_every_number() -> None:
     full = {category: 1.0 + place for place, category in enumerate(CATEGORIES)}
-    models = {"a <b>": {**full, "math": Estimate(4.44, 3.0, 6.0, 10)}, "c": {**full, "stem": None}}
+    models: dict[str, dict[str, Score]] = {
+        "a <b>": {**full, "math": Estimate(4.44, 3.0, 6.0, 10)},
+        "c": {**full, "stem": None},
+    }
     chart = radar("MT-Bench", "mean grade", models, "radar-1")
     assert [(key.name, key.color, key.kind) for key in chart.keys] == [
         ("a <b>", "first", "line"),
@@ -467,7 +481,12 @@ def test_a_radar_holds_one_to_four_models() -> None:
     full = dict.fromkeys(CATEGORIES, 5.0)
     four = radar("t", "u", {str(number): full for number in range(4)}, "r")
     assert len({(key.color, key.kind) for key in four.keys}) == 4
-    for models in ({}, {str(number): full for number in range(5)}, {"a": {"x": 1.0, "y": 2.0}}):
+    unfit: list[dict[str, dict[str, float]]] = [
+        {},
+        {str(number): full for number in range(5)},
+        {"a": {"x": 1.0, "y": 2.0}},
+    ]
+    for models in unfit:
         with pytest.raises(ValueError, match="make no radar"):
             radar("t", "u", models, "r")
 

@@ -8,7 +8,7 @@ from typing import Any
 from favonius.cli.eval_output import deliver
 from favonius.cli.tables import table
 from favonius.data.checks import Drops
-from favonius.data.raw import counted
+from favonius.data.raw import Losses, counted
 from favonius.data.sources import open_rows
 from favonius.errors import UserError
 from favonius.evals.ifeval.rows import answered
@@ -21,13 +21,23 @@ SCHEMA = 1
 
 def run(options: argparse.Namespace) -> int:
     """Score, and print or write the result. UserError where not one prompt has an answer that can be scored."""
-    left_out = Drops()
-    ready = answered(open_rows(str(options.prompts)), open_rows(str(options.responses)), left_out)
+    left_out, losses = Drops(), Losses()
+    prompts, responses = (
+        open_rows(str(path), salvage=True, losses=losses) for path in (options.prompts, options.responses)
+    )
+    ready = answered(prompts, responses, left_out)
+    for sentence in losses.sentences():
+        Progress().say(sentence)
     if not ready:
         causes = ", ".join(f"{cause} × {count:,}" for cause, count in left_out.counts.items())
         raise UserError(f"{options.responses}: no prompt of {options.prompts} can be scored ({causes or 'no rows'})")
-    found = {"schema": SCHEMA, **result(list(map(score, ready))), "left_out": left_out.record()["dropped"]}
-    found["left_out_samples"] = left_out.samples
+    found = {
+        "schema": SCHEMA,
+        **result(list(map(score, ready))),
+        "left_out": dict(left_out.counts),
+        "left_out_samples": left_out.samples,
+        "lost": losses.record(),
+    }
     for cause, count in left_out.counts.items():
         Progress().say(f"not scored: {cause} × {count:,}, such as {left_out.samples[cause][0]}")
     deliver(found, page(found), options.json)

@@ -19,8 +19,8 @@ from favonius.trees.fused import forward_only
 
 NAME = "reward_head"
 """The head's name in the model, as `train.distributed` knows it too."""
-STANDARDISED_ON = 256
-"""Train rows. A thousand answers and more say well enough where rewards lie, and cost little beside an epoch."""
+STANDARDISED_ON = 64
+"""Train rows. Some hundred answers say well enough where rewards lie, and cost little beside an epoch."""
 
 
 def attach(model: PreTrainedModel, objective: Reward) -> None:

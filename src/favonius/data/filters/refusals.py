@@ -46,7 +46,7 @@ _SORRY = (
 )
 _HELP = (
     rf"i ?(?:(?:{_NOT_ABLE}|won't|will not|could not|couldn't) (?:[a-z]+ )?(?:assist|help(?= (?:you|with|in)\b|[,.])"
-    r"|fulfil|comply|provide|generate|create|complete|answer|continue|engage|support|offer|discuss|write|do that"
+    r"|fulfill?|comply|provide|generate|create|complete|answer|continue|engage|support|offer|discuss|write|do that"
     r"|give you|give advice|participate|share|predict|execute|display|perform|summarize|browse|access|determine)"
     r"|(?:do not|don't) have (?:access|the (?:ability|capability|capacity)))\b"
 )
@@ -173,7 +173,7 @@ class RefusalSearch:
             part = flat[:OPENING_CHARACTERS] if rule.opening else flat
             if any(anchor in part for anchor in rule.anchors):
                 for match in rule.pattern.finditer(part):
-                    if _is_own_voice(small, match.start()):
+                    if is_own_voice(small, match.start()):
                         return family, match[0].strip()
         return None
 
@@ -182,7 +182,7 @@ _SPEAKER = re.compile(r"\W*[\w.' -]{1,30}: ")
 _QUOTED_LINE = ("> ", "    ", "\t")
 
 
-def _is_own_voice(text: str, index: int) -> bool:
+def is_own_voice(text: str, index: int) -> bool:
     """Whether the place is outside quotation marks, code, block quotes and another speaker's line."""
     line = text[text.rfind("\n", 0, index) + 1 : index]
     if line.startswith(_QUOTED_LINE) or _SPEAKER.match(line):

@@ -59,7 +59,7 @@ def length_controlled(comparisons: Sequence[Comparison], difficulty: Difficulty)
 def differs_much(controlled: float, raw: float) -> bool:
     """Whether a length-controlled win rate is so far from the raw one that the published code warns of it.
 
-    That is, by more than 10 points, or towards 0 or 100 by more than a quarter of what is left to go.
+    That is, by more than 10 points and by more than a quarter of the way from the raw one to 0 or 100.
     """
     return controlled < min(raw - raw / 4, raw - 10) or controlled > max(raw + (100 - raw) / 4, raw + 10)
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from favonius.data.streams import DamagedFileError, numbered_lines
 from favonius.errors import UserError
@@ -102,7 +102,7 @@ def judgment_of(place: str, row: Mapping[str, Any]) -> Judgment | Misfit:
     if turn is None or turn not in TURNS:
         return Misfit(place, model, "turn is neither 1 nor 2")
     score = row.get("score")
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+    if not _is_number(score) or (isinstance(score, float) and not math.isfinite(score)):
         return Misfit(place, model, "the score is not a finite number")
     if score != UNREADABLE and not LEAST <= score <= MOST:
         return Misfit(place, model, f"the score is outside {LEAST:g} to {MOST:g}")
@@ -133,9 +133,13 @@ def _judge(value: Any) -> Judge | None:
 
 def _whole(value: Any) -> int | None:
     """81, or 81.0 as pandas writes it where one row of a column is empty."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
+    if not _is_number(value) or (isinstance(value, float) and not value.is_integer()):
         return None
     return int(value)
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _text(row: Mapping[str, Any], name: str) -> str | None:

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 
 from favonius.data.checks import Drops
 from favonius.errors import UserError
-from favonius.evals.mt_bench.rows import Judge, Judgment, Misfit
+from favonius.evals.mt_bench.rows import LEAST, MOST, Judge, Judgment, Misfit
 from favonius.judges.figures import by_prompt
-from favonius.statistics import Estimate, ratio, standard_error
+from favonius.statistics import Estimate, ratio, share, standard_error
 
 COPY = "a copy of another row"
 CONTRADICTION = "the score contradicts another row with the same words"
@@ -47,7 +47,7 @@ class Grades:
 
     def mean(self, turn: int | None = None, category: str | None = None) -> Estimate | None:
         """Of all rows' scores, with its 95 % interval over questions; None where there is no score."""
-        return ratio(*_by_question(self.scored(turn, category)))
+        return _mean(*_by_question(self.scored(turn, category)))
 
     @property
     def standard_error(self) -> float | None:
@@ -193,6 +193,17 @@ def _true(same: Sequence[Judgment]) -> Judgment | None:
     if len({row.score for row in same}) == 1:
         return same[0]
     return next((row for row in same if row.text is not None and row.as_told), None)
+
+
+def _mean(sums: Sequence[float], counts: Sequence[float]) -> Estimate | None:
+    """Questions that all got the same grade have a bootstrap interval of no width: there the share of the scale that
+    was reached gets an interval as wide as Wilson's."""
+    estimate, span = ratio(sums, counts), MOST - LEAST
+    if estimate is None or estimate.low < estimate.high:
+        return estimate
+    reached = share([(total - LEAST * count) / span for total, count in zip(sums, counts, strict=True)], counts)
+    assert reached is not None  # as there is an estimate
+    return estimate._replace(low=LEAST + span * reached.low, high=LEAST + span * reached.high)
 
 
 def _by_question(rows: Sequence[Judgment]) -> tuple[list[float], list[float]]:
