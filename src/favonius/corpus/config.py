@@ -112,6 +112,7 @@ class DataConfig(StageConfig):
     them, and rows of other sources with one of their prompts are left out where they would be on the other side.
     """
 
+    version: ClassVar[int] = 2
     not_identity: ClassVar[frozenset[str]] = StageConfig.not_identity | {"processes"}
     ordered: ClassVar[frozenset[str]] = frozenset({"sources"})
 

@@ -29,7 +29,7 @@ class SimulatedUser(Noun):
 class DialoguesConfig(StageConfig):
     """UltraChat's conversations (zephyr-spec §1.2, §3): the teacher answers, a simulated user asks on, and so forth."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     stage: Literal["dialogues"] = "dialogues"
     seeds: FileRef | None = None

@@ -103,12 +103,6 @@ class EnsembleJudge(Noun):
 
 
 JudgeConfig = Annotated[
-    LikelihoodJudge
-    | ContrastJudge
-    | DistilledJudge
-    | AspectsJudge
-    | CritiqueJudge
-    | PairwiseJudge
-    | EnsembleJudge,
+    LikelihoodJudge | ContrastJudge | DistilledJudge | AspectsJudge | CritiqueJudge | PairwiseJudge | EnsembleJudge,
     Field(discriminator="kind"),
 ]
