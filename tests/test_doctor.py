@@ -341,6 +341,8 @@ def test_every_cause_of_a_drop_has_its_kind() -> None:
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "UnfitError":
             [cause] = node.args
             raised = getattr(training, cause.id if isinstance(cause, ast.Name) else cause.func.id)  # type: ignore[attr-defined]
+            if raised in (training.NO_SCORE, training.ONE_ANSWER, training.ALL_EQUAL):
+                continue  # of feedback the doctor makes no training rows: it has to be made into pairs, or a reward's
             assert known[raised if isinstance(raised, str) else raised(LENGTH)] in KINDS
 
 
