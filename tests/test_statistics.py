@@ -20,3 +20,11 @@ def test_intervals_cover_the_truth() -> None:
     assert sure is not None and (sure.value, sure.high) == (1.0, 1.0) and sure.low == pytest.approx(0.796, abs=1e-3)
     never = share([0.0] * 15, [2.0] * 15)
     assert never is not None and (never.value, never.low) == (0.0, 0.0) and never.high == pytest.approx(0.204, abs=1e-3)
+
+
+@pytest.mark.parametrize("units", range(1, 60))
+def test_an_interval_holds_its_value_to_the_last_bit(units: int) -> None:
+    """Of units that all agree; six of six once ended at 0.9999999999999999, below its value."""
+    for hit in (0.0, 1.0):
+        estimate = share([hit] * units, [1.0] * units)
+        assert estimate is not None and estimate.low <= estimate.value <= estimate.high

@@ -54,7 +54,9 @@ def share(hits: Sequence[float], trials: Sequence[float]) -> Estimate | None:
     centre = (estimate.value + Z**2 / (2 * estimate.n)) / (1 + Z**2 / estimate.n)
     spread = estimate.value * (1 - estimate.value) / estimate.n + Z**2 / (4 * estimate.n**2)
     half = Z * spread**0.5 / (1 + Z**2 / estimate.n)
-    return estimate._replace(low=max(0.0, centre - half), high=min(1.0, centre + half))
+    # The interval holds the value, rounded or not: a share of 1 with an end of 0.9999999999999999 cannot be drawn.
+    low, high = min(estimate.value, centre - half), max(estimate.value, centre + half)
+    return estimate._replace(low=max(0.0, low), high=min(1.0, high))
 
 
 def balance(sums: Sequence[float], trials: Sequence[float]) -> Estimate | None:
