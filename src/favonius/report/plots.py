@@ -220,9 +220,10 @@ def intervals(title: str, unit: str, axis: str, labels: Sequence[str], series: S
         for number, one in enumerate(series):
             at = [place + 0.16 * (number - (len(series) - 1) / 2) for place in range(len(labels))]
             values = [estimate.value for estimate in one.estimates]
+            # A bootstrap's end may lie beyond its value by a rounding, and no bar can be drawn backwards.
             reach = [
-                [estimate.value - estimate.low for estimate in one.estimates],
-                [estimate.high - estimate.value for estimate in one.estimates],
+                [max(0.0, estimate.value - estimate.low) for estimate in one.estimates],
+                [max(0.0, estimate.high - estimate.value) for estimate in one.estimates],
             ]
             axes.errorbar(at, values, reach, color=STAND_IN[one.color], marker="o", markersize=4, linewidth=1.2)
         axes.set_xticks(range(len(labels)), labels)
