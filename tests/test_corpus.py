@@ -231,6 +231,15 @@ def test_a_held_out_source_is_whole_and_its_prompts_are_nowhere_else(corpus: Cor
     assert len(rows) == 35
 
 
+def test_a_step_that_only_judges_read_may_hold_out_everything(corpus: Corpus) -> None:
+    exam = [messages_row(talk(f"Exam question {number}?")) for number in range(5)]
+    sources = {"exam": {"path": corpus.write("exam.jsonl", exam), "held_out": True}}
+    assert corpus.run(sources=sources)["kept"] == 5
+    assert [row.split for row in corpus.dialogues()] == ["test"] * 5
+    with pytest.raises(UserError, match=r"no row is left \(5 length: turn too short\)"):
+        corpus.run(sources=sources, filters=[{"kind": "length", "min_turn": 10_000}])
+
+
 def test_a_fraction_is_a_hash_of_the_prompt(corpus: Corpus) -> None:
     source = {"path": corpus.write("a.jsonl", rows_of("cats", 80)), "fraction": 0.5}
     found = corpus.run(sources={"a": source}, test_share=0, seed=3)
@@ -375,7 +384,6 @@ def test_sources_that_become_different_things_are_named(corpus: Corpus) -> None:
         ({"a": {"hub": "a/b"}}, "a/b: write a hub dataset as hf://owner/name"),
         ({"a": {"path": "a", "weight": 1.0}, "b": {"path": "b"}}, "the source b has no weight and others have"),
         ({"a": {"path": "a", "max_repeats": 2}}, "max_repeats and end are for mixtures by weights"),
-        ({"a": {"path": "a", "held_out": True}}, "every source is held out"),
         ({"a": {"path": "a", "held_out": True, "weight": 1.0}}, "a held-out source is taken whole and once"),
         ({"A b": {"path": "a"}}, "should match pattern"),
     ],

@@ -142,8 +142,6 @@ class DataConfig(StageConfig):
     @model_validator(mode="after")
     def _check_sources(self) -> Self:
         mixed = {name: source for name, source in self.sources.items() if not source.held_out}
-        if not mixed:
-            raise ValueError("every source is held out; name one to learn from")
         without = [name for name, source in mixed.items() if source.weight is None]
         if self.weighted and without:
             raise ValueError(f"the source {without[0]} has no weight and others have; give all of them one, or none")

@@ -35,18 +35,22 @@ class Place(NamedTuple):
 def run(config: DataConfig, inputs: Inputs, out: Path, context: Context) -> None:
     """Writes one file of rows (see `kinds.FILES`), those to learn from first, and stats.json.
 
-    UserError where sources do not go together, cannot be read, or leave no row to learn from.
+    UserError where sources do not go together, cannot be read, or leave no row: none to learn from, or none at all where
+    all sources are held out, as they are of a step that only judging or evaluation reads.
     """
     say = context.progress.say
     work = out / WORK
     work.mkdir(exist_ok=True)
     gathered = gather(config, inputs, work, say)
     chosen = choose(config, gathered, inputs.files, context.progress)
-    if not any(len(chosen[name].train) for name in _mixed(config)):
+    mixed = _mixed(config)
+    if mixed and not any(len(chosen[name].train) for name in mixed):
         raise UserError(f"no row to learn from is left ({dropped_in_words(gathered, chosen)})")
+    if not any(len(one.train) + len(one.test) for one in chosen.values()):
+        raise UserError(f"no row is left ({dropped_in_words(gathered, chosen)})")
     taken = _write(out / file_of(next(iter(gathered.values())).shape), _places(config, chosen), gathered)
-    there = taken.all_of(_mixed(config))
-    if config.rows is not None and there < config.rows:
+    there = taken.all_of(mixed)
+    if mixed and config.rows is not None and there < config.rows:
         say(f"  {config.rows:,} rows are wanted, and {there:,} are all there are")
     write_json(out / "stats.json", stats(config, gathered, chosen, taken))
 
