@@ -236,6 +236,7 @@ def test_a_step_that_only_judges_read_may_hold_out_everything(corpus: Corpus) ->
     sources = {"exam": {"path": corpus.write("exam.jsonl", exam), "held_out": True}}
     assert corpus.run(sources=sources)["kept"] == 5
     assert [row.split for row in corpus.dialogues()] == ["test"] * 5
+    (corpus.out / WORK / "exam.json").unlink()
     with pytest.raises(UserError, match=r"no row is left \(5 length: turn too short\)"):
         corpus.run(sources=sources, filters=[{"kind": "length", "min_turn": 10_000}])
 
