@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from favonius.cli import commands, main, tables
+from favonius.cli import main, tables
 from favonius.errors import FavoniusError
 from favonius.pipeline import work
-from favonius.recipe import load_recipe
+from favonius.pipeline.talkers import last_trained, talkers
 from favonius.recipe.schema import json_schema
 from tests.toy_run import PARTS, RECIPE, STEPS, run_toy, write_recipe
 
@@ -185,8 +185,10 @@ def test_chat_speaks_with_the_last_step_that_is_no_ablation(
     run_toy(recipe, run, with_ablations=True)
     assert main(["chat", str(run), "--temperature", "0", "--max-tokens", "9"]) == 0
     assert main(["chat", str(run), "--step", "dsft"]) == 0
-    assert [(folder, step) for folder, step, _ in heard] == [(run, "ddpo"), (run, "dsft")]
-    assert [getattr(heard[0][2], name) for name in ("temperature", "max_tokens")] == [0.0, 9]
+    assert [(folder, step) for folder, _, step, _, _ in heard] == [(run, "ddpo"), (run, "dsft")]
+    assert [getattr(heard[0][3], name) for name in ("temperature", "max_tokens")] == [0.0, 9]
+    assert main(["chat", str(run), "--step", "answers"]) == 2
+    assert "there is no model of answers to talk to" in without_traceback(capsys)[1]
     assert main(["chat", str(run), "--top-p", "2"]) == 2
     assert "--top-p 2.0: " in without_traceback(capsys)[1]
 
@@ -206,6 +208,7 @@ def test_tables_align_numbers_to_the_right_and_leave_out_noughts() -> None:
     assert tables.table(("name",), []) == "name"
 
 
-def test_finished_names_trainings_in_order(tmp_path: Path, recipe: Path) -> None:
+def test_the_models_of_a_run_are_its_trainings_in_order(tmp_path: Path, recipe: Path) -> None:
     run_toy(recipe, tmp_path / "run", until="ddpo")
-    assert commands.finished(tmp_path / "run", load_recipe(recipe, with_ablations=True)) == ["dsft", "ddpo"]
+    assert list(talkers(tmp_path / "run")) == ["dsft", "ddpo"]  # the toy base has no weights to talk to
+    assert last_trained(tmp_path / "run") == "ddpo"

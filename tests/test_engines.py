@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
 
 from favonius.engines import sampler
 from favonius.engines.config import LlamaCpp, Transformers
-from favonius.engines.decoder import Decoder, Job, decode_one
+from favonius.engines.decoder import Decoder, Job
 from favonius.engines.llamacpp import LlamaCppEngine
+from favonius.engines.prompting import Prompted, prompted
 from favonius.engines.sampler import draw
 from favonius.engines.transformers_engine import TransformersEngine
+from favonius.engines.writing import Writer, Written, settled
 from favonius.errors import FavoniusError, UserError
 from favonius.run import ModelSource
 from favonius.types import Completion, Engine, Message, Request, RequestError, Sampling
@@ -77,15 +82,15 @@ def test_greedy_equals_transformers_generate(family: str) -> None:
     assert ours.tokens == theirs[0, len(ours.ids) :].tolist()
 
 
-def test_end_tokens_end_and_streaming_gives_the_same_tokens() -> None:
+def test_end_tokens_end_an_answer() -> None:
     model = tiny_model("llama")
     free = job(1, temperature=0.0, max_tokens=10)
     run(Decoder(model, frozenset(), 1, 48), [free])
     end = free.tokens[4]
     stopped = job(1, temperature=0.0, max_tokens=10)
-    streamed = list(decode_one(Decoder(model, frozenset({end}), 1, 48), stopped))
-    assert streamed == stopped.tokens == free.tokens[: free.tokens.index(end)]
-    assert stopped.finished and not free.finished
+    run(Decoder(model, frozenset({end}), 1, 48), [stopped])
+    assert stopped.tokens == free.tokens[: free.tokens.index(end)]
+    assert stopped.end == end and not free.finished
 
 
 @settings(max_examples=50, deadline=None)
@@ -121,14 +126,13 @@ def ask(engine: Engine, requests: Sequence[Request]) -> list[Completion | BaseEx
     return asyncio.run(together())
 
 
-def test_transformers_engine_answers_streams_and_names_a_prompt_that_is_too_long(tmp_path: Path) -> None:
+def test_transformers_engine_answers_and_names_a_prompt_that_is_too_long(tmp_path: Path) -> None:
     source = ModelSource("tiny", save_tiny(tmp_path / "tiny"), "digest")
     with TransformersEngine(source, Transformers(slots=3, context_tokens=96)) as engine:
         asked = [request(f"question {n}", seed=n).model_copy(update={"model": engine.model}) for n in range(7)]
         replies = ask(engine, asked)
         assert all(isinstance(reply, Completion) and reply.completion_tokens <= 12 for reply in replies)
         assert ask(engine, asked[3:4]) == replies[3:4]
-        assert "".join(engine.stream(asked[3])) == replies[3].text  # type: ignore[union-attr]
         [failure] = ask(engine, [request("many words " * 60)])
         assert isinstance(failure, RequestError) and "more than context_tokens 96" in str(failure)
 
@@ -158,13 +162,75 @@ def test_llamacpp_needs_a_gguf_that_it_can_read(tmp_path: Path) -> None:
         LlamaCppEngine(ModelSource("tiny", folder, "digest", gguf=broken), LlamaCpp(slots=1))
 
 
-def test_a_stream_that_is_left_frees_its_slot() -> None:
-    decoder = Decoder(tiny_model("llama"), frozenset(), 1, 48)
-    left = decode_one(decoder, job(1, temperature=0.0, max_tokens=10))
-    next(left)
-    left.close()
-    after = job(2, temperature=0.0, max_tokens=10)
-    assert list(decode_one(decoder, after)) == after.tokens and len(after.tokens) == 10
+def read_along(engine: Writer, prompt: Prompted, most: int | None = None) -> tuple[list[str], Written | None]:
+    """The pieces of an answer, at most so many of them, and the whole."""
+
+    async def listen() -> tuple[list[str], Written | None]:
+        pieces: list[str] = []
+        async with aclosing(engine.write(prompt)) as writing:
+            async for piece in writing:
+                if isinstance(piece, Written):
+                    return pieces, piece
+                pieces.append(piece)
+                if len(pieces) == most:
+                    return pieces, None
+        raise AssertionError("the writing ended without the whole")
+
+    return asyncio.run(listen())
+
+
+def test_who_reads_along_hears_what_others_are_answered(tmp_path: Path) -> None:
+    source = ModelSource("tiny", save_tiny(tmp_path / "tiny"), "digest")
+    with TransformersEngine(source, Transformers(slots=2, context_tokens=96)) as engine:
+        asked = request("question", seed=4).model_copy(update={"model": engine.model})
+        [reply] = ask(engine, [asked])
+        pieces, whole = read_along(engine, prompted(engine.form, asked, 96))
+        assert whole is not None and whole.completion == reply and "".join(pieces) == whole.completion.text
+        middle = whole.completion.text[len(whole.completion.text) // 2 :][:3]
+        sampling = asked.sampling.model_copy(update={"stop": (middle,)})
+        cut, end = read_along(engine, replace(prompted(engine.form, asked, 96), sampling=sampling))
+        assert end is not None and "".join(cut) == end.completion.text == before(whole.completion.text, middle)
+
+
+def before(text: str, stop: str) -> str:
+    return text[: text.index(stop)]
+
+
+def test_a_reader_who_leaves_frees_the_slot(tmp_path: Path) -> None:
+    source = ModelSource("tiny", save_tiny(tmp_path / "tiny"), "digest")
+    with TransformersEngine(source, Transformers(slots=1, context_tokens=2048)) as engine:
+        endless = prompted(engine.form, request("question", temperature=0.0, max_tokens=1900), 2048)
+        read_along(engine, endless, most=2)
+        [reply] = ask(engine, [request("another")])  # it would wait for 1900 tokens
+        assert isinstance(reply, Completion)
+        assert engine._decoder.free == 1
+
+
+def test_an_echo_has_the_log_probs_of_the_prompt(tmp_path: Path) -> None:
+    source = ModelSource("tiny", save_tiny(tmp_path / "tiny"), "digest")
+    with TransformersEngine(source, Transformers(slots=1, context_tokens=96)) as engine:
+        prompt = prompted(engine.form, request("question", temperature=0.0, max_tokens=1), 96)
+        [_, whole] = read_along(engine, replace(prompt, logprobs=2, echo=True))
+        assert isinstance(whole, Written)
+        model = AutoModelForCausalLM.from_pretrained(source.folder)
+        logps = model(torch.tensor([prompt.ids])).logits[0].float().log_softmax(-1)
+        expected = logps[:-1].gather(1, torch.tensor(prompt.ids[1:])[:, None])[:, 0]
+        assert len(whole.read) == len(prompt.ids)  # one for each token after the first, and the one that was drawn
+        read = torch.tensor([one.logprob for one in whole.read])
+        torch.testing.assert_close(read[:-1], expected, atol=0.15, rtol=0)  # bfloat16
+        assert all(one.top[0][1] >= one.logprob for one in whole.read)
+
+
+@given(
+    text=st.text("abc", max_size=8), more=st.text("abc", max_size=4),
+    stops=st.lists(st.text("abc", min_size=1, max_size=3), max_size=2),
+)  # fmt: skip
+def test_nothing_that_is_shown_is_taken_back(text: str, more: str, stops: list[str]) -> None:
+    assume(not any(stop in text for stop in stops))  # else it is over
+    places = [place for stop in stops if (place := (text + more).find(stop)) >= 0]
+    final = (text + more)[: min(places, default=None)]
+    assert final.startswith(settled(text, stops))
+    assert settled(text + "\ufffd", ()) == text == settled(text, ())
 
 
 def test_an_error_in_the_decoding_thread_reaches_every_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

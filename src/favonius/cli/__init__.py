@@ -110,6 +110,7 @@ def parser() -> argparse.ArgumentParser:
     chat = command("chat", "Talk to a model that a run has trained.")
     _add_run(chat)
     _add_sampling(chat)
+    _add_serve(command("serve", "Answer OpenAI's API with the models of runs, or with other weights."))
     return top
 
 
@@ -237,8 +238,29 @@ def _add_pairs(pairs: argparse.ArgumentParser) -> None:
     pairs.add_argument("--no-color", action="store_true", help="no colours, as where the output is no terminal")
 
 
+def _add_serve(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument(
+        "models",
+        nargs="+",
+        metavar="RUN",
+        help="a run folder (all its models), RUN/NAME (a train step or a model of its recipe), or a model as in a "
+        "recipe: a .gguf file, a folder, a hub id",
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="whom to listen to (default: this machine alone)")
+    serve.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
+    serve.add_argument("--api-key-file", type=Path, metavar="FILE", help="holds the key that requests must bear")
+    serve.add_argument("--template", default="own", metavar="T", help="of models that are of no run (default: own)")
+    serve.add_argument("--slots", type=int, default=8, metavar="N", help="answers written at once by each model")
+    serve.add_argument("--context-tokens", type=int, default=2048, metavar="N", help="prompt and answer together")
+    serve.add_argument(
+        "--at-once", type=int, default=64, metavar="N", help="requests answered or waiting; more get 429"
+    )
+    serve.add_argument("--seconds", type=float, default=600.0, metavar="S", help="longest time for one request")
+
+
 def _add_sampling(chat: argparse.ArgumentParser) -> None:
     chat.add_argument("--step", help="the train step whose model speaks (default: the last that is no ablation)")
+    chat.add_argument("--system", metavar="TEXT", help="what the model is told before the talk")
     chat.add_argument("--temperature", type=float, help="0 is greedy")
     chat.add_argument("--top-p", type=float, metavar="P", help="draw among the likeliest tokens of this total")
     chat.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")

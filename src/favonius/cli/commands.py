@@ -14,13 +14,11 @@ from favonius.errors import UserError, machine_failures
 from favonius.pipeline.estimate import Estimate, dollars, estimate
 from favonius.pipeline.plan import plan
 from favonius.pipeline.saved import current_recipe, known_digests, read_origin, saved_recipe
+from favonius.pipeline.talkers import last_trained, talkers
 from favonius.progress import Progress
 from favonius.recipe import Recipe, load_recipe
 from favonius.recipe.parameters import with_files_from_here
 from favonius.recipe.schema import json_schema
-from favonius.run import StepFolder
-from favonius.train.config import TrainConfig
-from favonius.train.objectives import Reward
 from favonius.types import Sampling
 
 
@@ -55,9 +53,18 @@ def dispatch(options: argparse.Namespace) -> int:
             from favonius.cli import evals
 
             return evals.run(options)
+        case "serve":
+            from favonius.cli import serve
+
+            serve.run(options)
         case "chat":
             asked = {name: getattr(options, name, None) for name in Sampling.model_fields}
-            chat(options.run, options.step, {name: value for name, value in asked.items() if value is not None})
+            chat(
+                options.run,
+                options.step,
+                options.system,
+                {name: value for name, value in asked.items() if value is not None},
+            )
     return 0
 
 
@@ -69,7 +76,7 @@ def run(path: Path, out: Path | None, overrides: list[str], with_ablations: bool
     folder = out if out is not None else Path("runs") / recipe.name
     page = run_recipe(recipe, path, folder, Progress(), overrides=overrides, with_ablations=with_ablations, until=until)
     print(f"report: {page}")
-    if finished(folder, recipe):
+    if last_trained(folder) is not None:
         print(f"talk to the model: favonius chat {folder}")
 
 
@@ -109,7 +116,7 @@ def report(folder: Path) -> None:
         print(write(folder))
 
 
-def chat(folder: Path, step: str | None, given: dict[str, float | int]) -> None:
+def chat(folder: Path, step: str | None, system: str | None, given: dict[str, float | int]) -> None:
     from favonius.serve.terminal import chat as talk
 
     try:
@@ -118,17 +125,9 @@ def chat(folder: Path, step: str | None, given: dict[str, float | int]) -> None:
         first = error.errors()[0]
         name = str(first["loc"][0]).replace("_", "-")
         raise UserError(f"--{name} {first['input']}: {first['msg'].lower()}") from None
-    recipe = saved_recipe(folder)
-    if step is None:  # the last in the recipe's order, which need not be the last in time
-        step = next(reversed(finished(folder, recipe)), None)
-    talk(folder, recipe.aliases.get(step, step) if step else None, sampling)
-
-
-def finished(folder: Path, recipe: Recipe) -> list[str]:
-    """Train steps that are done, whose models can be talked to, and no ablations; in order."""
-    trained = [
-        name
-        for name, config in recipe.steps.items()
-        if isinstance(config, TrainConfig) and not isinstance(config.objective, Reward) and not config.ablation
-    ]
-    return [name for name in trained if StepFolder(folder / name).manifest() is not None]
+    sources = talkers(folder)
+    name = step or last_trained(folder) or next(reversed(sources))
+    name = saved_recipe(folder).aliases.get(name, name)
+    if name not in sources:
+        raise UserError(f"{folder}: there is no model of {name} to talk to; there are {', '.join(sources)}")
+    talk(folder, sources, name, sampling, system)

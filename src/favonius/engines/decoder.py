@@ -21,6 +21,9 @@ from favonius.trees.attention import segment_attention
 from favonius.trees.score import head_weight, hidden_states
 from favonius.types import Sampling
 
+READ_AT_ONCE = 32
+"""Tokens of a prompt."""
+
 
 class Cache:
     """Keys and values of all layers, [S, G, L, D] each; layers are added as prefill meets them."""
@@ -94,10 +97,17 @@ class Job:
     generator: random.Random
     logprobs: int = 0
     """Of so many likeliest tokens, the log-probs are kept for every token drawn; 0 keeps none."""
+    echo: bool = False
+    """Those of the prompt's tokens after the first are kept too."""
     tokens: list[int] = field(default_factory=list)
     odds: list[Odds] = field(default_factory=list)
-    finished: bool = False
-    """True where the model ended its turn itself."""
+    echoed: list[Odds] = field(default_factory=list)
+    end: int | None = None
+    """The token by which the model ended its turn itself."""
+
+    @property
+    def finished(self) -> bool:
+        return self.end is not None
 
     @property
     def over(self) -> bool:
@@ -129,6 +139,8 @@ class Decoder:
         ids_BT = torch.tensor([job.ids], device=self.model.device)
         positions_BT = torch.arange(len(job.ids), device=self.model.device)[None]
         hidden_BTD = hidden_states(self.model, ids_BT, positions_BT, Prefill(self.cache, slot))
+        if job.echo:
+            job.echoed = list(self._read(job, hidden_BTD[0]))
         self._take(job, self._logits(hidden_BTD[0, -1:])[0])
         self.jobs[slot] = job
 
@@ -159,30 +171,23 @@ class Decoder:
         """Free the slot of a job that is over or no longer wanted."""
         self.jobs = [None if one is job else one for one in self.jobs]
 
+    def _read(self, job: Job, hidden_TD: Tensor) -> Iterator[Odds]:
+        """Odds of the prompt's tokens after the first; logits of a few at a time, as a vocabulary is wide."""
+        for start in range(0, len(job.ids) - 1, READ_AT_ONCE):
+            tokens = job.ids[start + 1 : start + 1 + READ_AT_ONCE]
+            for token, logits_V in zip(tokens, self._logits(hidden_TD[start : start + len(tokens)]), strict=True):
+                yield odds(logits_V, token, job.logprobs)
+
     def _take(self, job: Job, logits_V: Tensor) -> None:
         token = draw(logits_V, job.sampling, job.generator)
         if token in self.end_ids:
-            job.finished = True
+            job.end = token
         else:
             job.tokens.append(token)
-            if job.logprobs:
-                job.odds.append(odds(logits_V, token, job.logprobs))
+        if job.logprobs and (job.echo or not job.finished):
+            job.odds.append(odds(logits_V, token, job.logprobs))
 
     def _logits(self, hidden_SD: Tensor) -> Tensor:
         logits_SV = hidden_SD @ head_weight(self.model).T
         softcap = getattr(self.model.config, "final_logit_softcapping", None)
         return logits_SV if softcap is None else torch.tanh(logits_SV / softcap) * softcap
-
-
-def decode_one(decoder: Decoder, job: Job) -> Iterator[int]:
-    """Tokens of one job as they are drawn; the decoder must be idle."""
-    decoder.admit(job)
-    given = 0
-    try:
-        while not job.over:
-            yield from job.tokens[given:]
-            given = len(job.tokens)
-            decoder.step()
-        yield from job.tokens[given:]
-    finally:  # also where the caller stops listening
-        decoder.release(job)

@@ -7,8 +7,10 @@ import math
 import os
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,9 +20,9 @@ import xllamacpp
 
 from favonius.chat.format import ChatFormat
 from favonius.engines.config import LlamaCpp
-from favonius.engines.prompting import request_ids
-from favonius.engines.seeding import request_seed
+from favonius.engines.prompting import Prompted, prompted
 from favonius.engines.token_texts import token_texts, within
+from favonius.engines.writing import Listener, Pieces, Written
 from favonius.errors import FavoniusError, UserError
 from favonius.files import read_json
 from favonius.run import ModelSource
@@ -32,6 +34,8 @@ SLOTS_PER_CORE = 12
 PROMPT_CACHE_MIB = 1024
 """Of each server, for prompts that have lost their slot and may come back longer."""
 BF16_BYTES = 2
+HOME_TOKENS = 32
+"""Of a prompt, those that tell which server knows its beginning."""
 LOWEST = -3.4e38
 """Log-probs at or below it are llama.cpp's for a probability of nought."""
 
@@ -61,25 +65,54 @@ class LlamaCppEngine:
         self._threads = ThreadPoolExecutor(each * count, "llamacpp")
 
     def check(self, request: Request) -> None:
-        request_ids(self.form, request, self.context_tokens)
+        prompted(self.form, request, self.context_tokens)
 
     async def complete(self, request: Request) -> Completion:
-        ids = request_ids(self.form, request, self.context_tokens)
-        call = _call(ids, request, self.prefix_cache)
-        home = int(digest(request.messages[0].content)[:8], 16) % len(self._servers)
+        call = _call(prompted(self.form, request, self.context_tokens), self.prefix_cache)
+        home = self._home(request.messages[0].content)
         answer = await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, call, home)
         return completion(answer, self.form)
 
-    def _ask(self, call: dict[str, Any], home: int) -> dict[str, Any]:
-        """In a thread of the pool, which has as many as there are slots, so one is always free.
+    async def write(self, prompted: Prompted) -> Pieces:
+        """The answer as it comes, and at the end the whole. RequestError where the prompt's log-probs are wanted."""
+        if prompted.echo:
+            raise RequestError("llama.cpp gives no log-probs of a prompt; serve the model's weights with transformers")
+        listener = Listener()
+        call = _call(prompted, self.prefix_cache) | {"stream": True, "stream_options": {"include_usage": True}}
+        home = self._home(self.form.decode(prompted.ids[:HOME_TOKENS]))
+        self._threads.submit(self._write, call, home, listener)
+        async with aclosing(listener.pieces()) as pieces:
+            async for piece in pieces:
+                yield piece
 
-        Conversations that begin alike go to one server, `home`, whose cache knows the beginning.
-        """
+    def _home(self, opening: str) -> int:
+        """The server of conversations that begin so: its cache knows the beginning."""
+        return int(digest(opening)[:8], 16) % len(self._servers)
+
+    def _ask(self, call: dict[str, Any], home: int) -> dict[str, Any]:
+        """In a thread of the pool, which has as many as there are slots, so one is always free."""
+        with self._borrowed(home) as server:
+            return dict(server.handle_completions(call))
+
+    def _write(self, call: dict[str, Any], home: int, listener: Listener) -> None:
+        """As `_ask`, telling the listener of each piece."""
+        heard = Heard(listener)
+        try:
+            with self._borrowed(home) as server:
+                server.handle_completions(call, heard.take)
+            if not listener.gone:
+                listener.tell(Written(completion(heard.answer(), self.form)))
+        except BaseException as error:  # the listener waits in another thread: it must hear of it
+            listener.tell(error)
+
+    @contextmanager
+    def _borrowed(self, home: int) -> Iterator[Any]:
+        """A server with a free slot: `home`, or the idlest."""
         with self._taking:
             taken = home if self._free[home] else self._free.index(max(self._free))
             self._free[taken] -= 1
         try:
-            return dict(self._servers[taken].handle_completions(call))
+            yield self._servers[taken]
         finally:
             with self._taking:
                 self._free[taken] += 1
@@ -143,14 +176,42 @@ def _fitting_slots(source: ModelSource, context_tokens: int, cores: int) -> int:
     return max(1, min(SLOTS_PER_CORE * cores, int(room)))
 
 
-def _call(ids: list[int], request: Request, prefix_cache: bool) -> dict[str, Any]:
+@dataclass
+class Heard:
+    """A streamed answer, piece by piece."""
+
+    listener: Listener
+    chunks: list[dict[str, Any]] = field(default_factory=list)
+
+    def take(self, chunk: dict[str, Any]) -> bool:
+        """What the server calls with each piece; True asks it to stop."""
+        self.chunks.append(chunk)
+        for choice in chunk.get("choices", ()):
+            if choice.get("text"):
+                self.listener.tell(choice["text"])
+        return self.listener.gone
+
+    def answer(self) -> dict[str, Any]:
+        """The pieces as the one reply that the server would have given."""
+        wrong = next((chunk for chunk in self.chunks if "choices" not in chunk), None)
+        if wrong is not None:
+            return wrong
+        choices = [choice for chunk in self.chunks for choice in chunk["choices"]]
+        entries = [entry for choice in choices for entry in (choice.get("logprobs") or {}).get("content", ())]
+        last = next(choice["finish_reason"] for choice in reversed(choices) if choice.get("finish_reason"))
+        whole = {"text": "".join(choice["text"] for choice in choices), "finish_reason": last}
+        usage = next(chunk["usage"] for chunk in reversed(self.chunks) if chunk.get("usage"))
+        return {"choices": [{**whole, "logprobs": {"content": entries}}], "usage": usage}
+
+
+def _call(prompted: Prompted, prefix_cache: bool) -> dict[str, Any]:
     """The completion call: token ids in, so that the template is ours, and no sampler but ours."""
-    sampling = request.sampling
+    sampling = prompted.sampling
     # The log-probs that this asks for are of the model's own distribution, whatever the temperature and the samplers.
-    likeliest = {"logprobs": request.logprobs} if request.logprobs else {}
+    likeliest = {"logprobs": prompted.logprobs} if prompted.logprobs else {}
     return {
         **likeliest,
-        "prompt": ids,
+        "prompt": list(prompted.ids),
         "n_predict": sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -158,7 +219,7 @@ def _call(ids: list[int], request: Request, prefix_cache: bool) -> dict[str, Any
         "min_p": 0.0,
         "repeat_penalty": 1.0,
         "samplers": ["temperature", "top_p"],
-        "seed": request_seed(request),
+        "seed": prompted.seed,
         "stop": list(sampling.stop),
         "cache_prompt": prefix_cache,
     }

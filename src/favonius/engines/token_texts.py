@@ -37,6 +37,15 @@ def token_logprobs(form: ChatFormat, ids: Sequence[int], odds: Sequence[Odds], a
     return within(found, answer)
 
 
+def read_logprobs(form: ChatFormat, ids: Sequence[int], odds: Sequence[Odds]) -> tuple[TokenLogprob, ...]:
+    """Of all tokens after the first, whose odds these are."""
+    texts = token_texts(form, ids)
+    return tuple(
+        TokenLogprob(token=text, logprob=own.logprob, top=_worded(form, ids[max(0, place - WINDOW) : place], own))
+        for place, (text, own) in enumerate(zip(texts[1:], odds, strict=True), start=1)
+    )
+
+
 def within(tokens: Sequence[TokenLogprob], answer: str) -> tuple[TokenLogprob, ...]:
     """The first of `tokens`, as far as their texts lie wholly within the answer."""
     end = 0

@@ -6,26 +6,33 @@ import asyncio
 import queue
 import random
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 
 from favonius.chat.format import ChatFormat
 from favonius.engines.config import Transformers
-from favonius.engines.decoder import Decoder, Job, decode_one
-from favonius.engines.prompting import request_ids
-from favonius.engines.seeding import request_seed
-from favonius.engines.token_texts import token_logprobs
+from favonius.engines.decoder import Decoder, Job
+from favonius.engines.prompting import Prompted, prompted
+from favonius.engines.token_texts import read_logprobs, token_logprobs
+from favonius.engines.writing import Listener, Pieces, Written, settled
 from favonius.models.load import load
 from favonius.run import ModelSource
 from favonius.types import Completion, Request
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Asked:
     job: Job
-    answer: Future[Completion]
+    answer: Future[Written]
+    listener: Listener | None = None
+    told: int = 0
+    """Characters of the answer that the listener has."""
+
+    @property
+    def unwanted(self) -> bool:
+        return self.listener is not None and self.listener.gone
 
 
 class TransformersEngine:
@@ -41,23 +48,22 @@ class TransformersEngine:
         self._thread.start()
 
     def check(self, request: Request) -> None:
-        request_ids(self.form, request, self.context_tokens)
+        prompted(self.form, request, self.context_tokens)
 
     async def complete(self, request: Request) -> Completion:
-        asked = _Asked(self._job(request), Future())
+        asked = _Asked(_job(prompted(self.form, request, self.context_tokens)), Future())
         self._inbox.put(asked)
-        return await asyncio.wrap_future(asked.answer)
+        return (await asyncio.wrap_future(asked.answer)).completion
 
-    def stream(self, request: Request) -> Iterator[str]:
-        """The answer's text as it comes. Not to be mixed with `complete` in flight."""
-        job = self._job(request)
-        shown = ""
-        for _ in decode_one(self._decoder, job):
-            text = self.form.decode(job.tokens)
-            if not text.endswith("\ufffd"):  # half a character: its other bytes come with the next token
-                yield text[len(shown) :]
-                shown = text
-        yield self.form.decode(job.tokens)[len(shown) :]
+    async def write(self, prompted: Prompted) -> Pieces:
+        """The answer as it comes, and at the end the whole."""
+        listener = Listener()
+        asked = _Asked(_job(prompted), Future(), listener)
+        asked.answer.add_done_callback(lambda answer: listener.tell(answer.exception() or answer.result()))
+        self._inbox.put(asked)
+        async with aclosing(listener.pieces()) as pieces:
+            async for piece in pieces:
+                yield piece
 
     def close(self) -> None:
         self._inbox.put(None)
@@ -72,21 +78,22 @@ class TransformersEngine:
     ) -> None:
         self.close()
 
-    def _job(self, request: Request) -> Job:
-        ids = request_ids(self.form, request, self.context_tokens)
-        return Job(ids, request.sampling, random.Random(request_seed(request)), request.logprobs)
-
     def _work(self) -> None:
         running: list[_Asked] = []
         try:
             while self._take_in(running):
                 over = self._decoder.step()
-                stopped = [asked.job for asked in running if self._stop(asked.job) is not None]
+                stopped = [asked.job for asked in running if asked.unwanted or self._stop(asked.job) is not None]
                 for job in stopped:
                     self._decoder.release(job)
                 for asked in [asked for asked in running if any(asked.job is job for job in (*over, *stopped))]:
-                    asked.answer.set_result(self._completion(asked.job))
                     running.remove(asked)
+                    written = self._written(asked.job)
+                    self._tell(asked, written.completion.text)
+                    asked.answer.set_result(written)
+                for asked in running:
+                    if asked.listener is not None:
+                        self._tell(asked, settled(self.form.decode(asked.job.tokens), asked.job.sampling.stop))
         except BaseException as error:  # the callers wait in another thread: they must hear of it
             for asked in running:
                 asked.answer.set_exception(error)
@@ -104,10 +111,16 @@ class TransformersEngine:
             if asked is None:
                 return False
             # From here on it cannot be cancelled, so that setting its result never fails.
-            if asked.answer.set_running_or_notify_cancel():
+            if not asked.unwanted and asked.answer.set_running_or_notify_cancel():
                 running.append(asked)
                 self._decoder.admit(asked.job)
         return True
+
+    def _tell(self, asked: _Asked, text: str) -> None:
+        """What the answer has grown by, to who reads along."""
+        if asked.listener is not None and len(text) > asked.told:
+            asked.listener.tell(text[asked.told :])
+            asked.told = len(text)
 
     def _stop(self, job: Job) -> int | None:
         """Where the first of the request's stop texts begins in the answer; None where there is none yet."""
@@ -115,13 +128,23 @@ class TransformersEngine:
         places = [text.find(stop) for stop in job.sampling.stop]
         return min((place for place in places if place >= 0), default=None)
 
-    def _completion(self, job: Job) -> Completion:
+    def _written(self, job: Job) -> Written:
         stop = self._stop(job)
         text = self.form.decode(job.tokens)[:stop]
-        return Completion(
+        completion = Completion(
             text=text,
             finish="length" if stop is None and not job.finished else "stop",
             prompt_tokens=len(job.ids),
             completion_tokens=len(job.tokens),
-            logprobs=token_logprobs(self.form, job.tokens, job.odds, text),
+            logprobs=token_logprobs(self.form, job.tokens, job.odds[: len(job.tokens)], text),
         )
+        if not job.echo:
+            return Written(completion)
+        end = [] if job.end is None else [job.end]
+        ids = [*job.ids, *job.tokens, *end]
+        return Written(completion, read_logprobs(self.form, ids, [*job.echoed, *job.odds]))
+
+
+def _job(prompted: Prompted) -> Job:
+    draws = random.Random(prompted.seed)
+    return Job(prompted.ids, prompted.sampling, draws, prompted.logprobs, prompted.echo)

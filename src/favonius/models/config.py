@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import model_validator
 
+from favonius.chat.template import ZEPHYR
+from favonius.errors import UserError
 from favonius.types import Noun, Price
 
 
@@ -32,3 +35,18 @@ class ModelConfig(Noun):
     @classmethod
     def _from_string(cls, value: Any) -> Any:
         return {"source": value} if isinstance(value, str) else value
+
+
+def template_text(template: str, base_folder: Path) -> str | None:
+    """Jinja text of a model's `template`; None for `own`. UserError where the file cannot be read."""
+    if template == "own":
+        return None
+    if template == "zephyr":
+        return ZEPHYR
+    path = base_folder / Path(template).expanduser()
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"template {template}: neither own, nor zephyr, nor a readable Jinja file (looked for {path})"
+        ) from error

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +15,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationCon
 from transformers.utils import logging
 
 from favonius.errors import FavoniusError, UserError, brief
-from favonius.files import read_json, write_json
+from favonius.files import read_json, replacing_folder, write_json
 from favonius.models.folder import check_folder, folder_digest
 from favonius.run import ModelSource
 
@@ -134,7 +132,7 @@ def save(model: PreTrainedModel, tokenizer: Any, folder: Path, dtype: torch.dtyp
     tokenizer's end token. `folder` appears whole, and takes the place of one that was there. FavoniusError where the
     disk will not take it.
     """
-    with _replacing_folder(folder) as temporary, _quietly():
+    with replacing_folder(folder) as temporary, _quietly():
         try:
             with _without_generation_config(model):
                 model.save_pretrained(temporary, state_dict=_weights(model, dtype))
@@ -196,33 +194,3 @@ def _write_generation_config(file: Path, model: PreTrainedModel, end: int | None
             [end, *(other for other in known if other != end)] if isinstance(known, list) else end
         )
     write_json(file, settings)
-
-
-@contextmanager
-def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder that takes `folder`'s place when the block succeeds; on failure nothing changes."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
-    temporary = _sibling(folder, "new")
-    temporary.mkdir()
-    try:
-        yield temporary
-        readable = (temporary / "config.json").stat().st_mode
-        for file in temporary.iterdir():
-            file.chmod(readable)  # safetensors leaves weights closed to everyone else
-            with open(file, "rb") as opened:
-                os.fsync(opened.fileno())
-        if folder.exists():
-            folder.replace(_sibling(folder, "old"))
-        temporary.replace(folder)
-    finally:
-        _sweep(folder)
-
-
-def _sibling(folder: Path, kind: str) -> Path:
-    return folder.with_name(f".{folder.name}.{kind}.tmp")
-
-
-def _sweep(folder: Path) -> None:
-    for kind in ("new", "old"):
-        shutil.rmtree(_sibling(folder, kind), ignore_errors=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from favonius.chat.template import ZEPHYR
 from favonius.errors import FavoniusError, UserError
 from favonius.files import sha256_file
 from favonius.models import gguf, hub, pypi
-from favonius.models.config import ModelConfig
+from favonius.models.config import ModelConfig, template_text
 from favonius.models.folder import BESIDE_WEIGHTS, check_folder, folder_digest
 from favonius.models.spec import APISpec, FolderSpec, GGUFSpec, HubSpec, PyPISpec, parse
 from favonius.progress import Progress
@@ -65,21 +64,6 @@ def resolve_tokenizer(name: str, config: ModelConfig, base_folder: Path, progres
     except FavoniusError as error:
         raise type(error)(f"model {name}: {error}") from error
     return ModelSource(name, folder, digest="", template=template)
-
-
-def template_text(template: str, base_folder: Path) -> str | None:
-    """Jinja text of a model's `template`; None for `own`. UserError where the file cannot be read."""
-    if template == "own":
-        return None
-    if template == "zephyr":
-        return ZEPHYR
-    path = base_folder / Path(template).expanduser()
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"template {template}: neither own, nor zephyr, nor a readable Jinja file (looked for {path})"
-        ) from error
 
 
 def _from_gguf(name: str, path: Path, sha256: str, template: str | None, progress: Progress) -> ModelSource:

@@ -9,9 +9,9 @@ import yaml
 
 from favonius.errors import UserError
 from favonius.files import read_json, write_json, write_text
-from favonius.models.config import ModelConfig
+from favonius.models.config import ModelConfig, template_text
 from favonius.recipe import Recipe, load_recipe
-from favonius.run import ModelSource, ServedModel
+from favonius.run import ModelSource, ServedModel, StepFolder
 from favonius.types import Noun
 
 
@@ -87,6 +87,39 @@ def save_models(run: Path, recipe: Recipe, sources: Iterable[ModelSource | Serve
 def known_digests(run: Path, recipe: Recipe) -> dict[str, str]:
     """Digests of those of the recipe's models that a run in this folder fetched from the same source."""
     return {name: record.digest for name, record in _records(run, recipe).items()}
+
+
+def trained_model(run: Path, step: str | None) -> ModelSource:
+    """The weights of a finished train step. UserError where there are none, naming the steps that have some."""
+    found = trained_models(run)
+    if not found:
+        raise UserError(f"{run}: no train step has finished here; `favonius status {run}` tells where the run stands")
+    name = next(reversed(found)) if step is None else step
+    if name not in found:
+        raise UserError(f"{run}: step {name} has no model; those that have: {', '.join(sorted(found))}")
+    return found[name]
+
+
+def trained_models(run: Path) -> dict[str, ModelSource]:
+    """The weights of all train steps that are finished, in the order in which they were."""
+    folders = [folder for folder in run.iterdir() if (folder / "model").is_dir()] if run.is_dir() else []
+    done = [(folder, manifest) for folder in folders if (manifest := StepFolder(folder).manifest()) is not None]
+    return {
+        folder.name: ModelSource(folder.name, folder / "model", manifest.output_digest())
+        for folder, manifest in sorted(done, key=lambda pair: pair[1].finished_at)
+    }
+
+
+def fetched_models(run: Path, recipe: Recipe) -> dict[str, ModelSource]:
+    """The recipe's models whose weights a run in this folder fetched, as far as they are still where they were."""
+    base = read_origin(run).recipe.parent
+    return {
+        name: ModelSource(
+            name, record.folder, record.digest, gguf=record.gguf, template=template_text(record.template, base)
+        )
+        for name, record in _records(run, recipe).items()
+        if record.folder is not None and record.folder.is_dir()
+    }
 
 
 def _records(run: Path, recipe: Recipe) -> dict[str, ModelRecord]:

@@ -1,1 +1,1 @@
-"""Talking to a model."""
+"""Talking to models: in the terminal, and over OpenAI's API."""

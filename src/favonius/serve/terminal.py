@@ -1,75 +1,187 @@
-"""Chat in the terminal with what a run has made: streamed, multi-turn."""
+"""Chat in the terminal with what a run has made: streamed, multi-turn, beside other models, kept in a file."""
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 import sys
+from collections.abc import Mapping
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from favonius.data.rows import line_of
 from favonius.engines.config import Transformers
+from favonius.engines.prompting import prompted
 from favonius.engines.transformers_engine import TransformersEngine
-from favonius.errors import UserError
-from favonius.run import ModelSource, StepFolder
-from favonius.types import Message, Messages, Request, RequestError, Sampling
+from favonius.engines.writing import Writer, Written
+from favonius.run import ModelSource
+from favonius.types import Dialogue, Message, Messages, Request, RequestError, Sampling
 
-HELP = "Type a message; /new starts over, /quit (or Ctrl-D) leaves."
+HELP = """\
+/new           start over
+/system TEXT   what the model is told before the talk; starts over
+/regenerate    another answer to the last message
+/compare [M]   what model M, or every other one, answers to the last message
+/history       the talk so far
+/save FILE     add the talk to a file of dialogues (.jsonl), which data steps read
+/help, /quit   this list; leave (or Ctrl-D)"""
+GREETING = "Type a message; /help lists what else there is, /quit (or Ctrl-D) leaves."
 CONTEXT_TOKENS = 2048
+
+
+@dataclass
+class Talk:
+    """A conversation with the model called `speaker`, one of `sources`, which are opened as they are asked."""
+
+    sources: Mapping[str, ModelSource]
+    speaker: str
+    sampling: Sampling
+    writing: TextIO
+    stack: ExitStack
+    runner: asyncio.Runner
+    messages: Messages = ()
+    engines: dict[str, TransformersEngine] = field(default_factory=dict)
+    drawn: int = 0
+    """Answers that were asked for again: each has a seed of its own."""
+
+    def say(self, text: str) -> None:
+        self.writing.write(text)
+        self.writing.flush()
+
+    def answer(self, name: str, messages: Messages) -> str | None:
+        """Stream an answer of one model; None where the talk cannot be answered, which is said."""
+        if name not in self.engines:
+            config = Transformers(slots=1, context_tokens=CONTEXT_TOKENS)
+            self.engines[name] = self.stack.enter_context(TransformersEngine(self.sources[name], config))
+        engine = self.engines[name]
+        sampling = self.sampling.model_copy(update={"seed": self.sampling.seed + self.drawn})
+        request = Request(model=engine.model, messages=messages, sampling=sampling)
+        try:
+            return self.runner.run(self._write(engine, request))
+        except RequestError as error:  # too long, or a control token: the talk goes on without that message
+            self.say(f"[{error}]\n")
+            return None
+
+    async def _write(self, engine: Writer, request: Request) -> str:
+        async with aclosing(engine.write(prompted(engine.form, request, engine.context_tokens))) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Written):
+                    self.say("\n")
+                    return piece.completion.text.strip()
+                self.say(piece)
+        raise AssertionError("the writing ended without the whole")
+
+    def hear(self, line: str) -> None:
+        """A message of the user's."""
+        asked = (*self.messages, Message(role="user", content=line))
+        answer = self.answer(self.speaker, asked)
+        if answer:
+            self.messages = (*asked, Message(role="assistant", content=answer))
+
+    def again(self) -> None:
+        if not self.asked:
+            self.say("[there is no message yet]\n")
+            return
+        self.drawn += 1
+        answer = self.answer(self.speaker, self.asked)
+        if answer:
+            self.messages = (*self.asked, Message(role="assistant", content=answer))
+
+    def compare(self, name: str) -> None:
+        others = [name] if name else [one for one in self.sources if one != self.speaker]
+        if unknown := [one for one in others if one not in self.sources]:
+            self.say(f"[there is no model {unknown[0]}; there are {', '.join(self.sources)}]\n")
+        elif not self.asked or not others:
+            self.say("[there is nothing to compare yet]\n")
+        else:
+            for one in others:
+                self.say(f"{one}: ")
+                self.answer(one, self.asked)
+
+    @property
+    def asked(self) -> Messages:
+        """The talk up to the last message of the user's."""
+        return self.messages[:-1] if self.messages and self.messages[-1].role == "assistant" else ()
+
+    def start_over(self, system: str | None = None) -> None:
+        """Keep the system message there is, unless another is given."""
+        kept = self.messages[:1] if self.messages and self.messages[0].role == "system" else ()
+        self.messages = (Message(role="system", content=system),) if system else kept
+
+    def save(self, file: str) -> None:
+        if not self.asked or not file:
+            self.say("[say something first]\n" if file else "[name a file: /save talks.jsonl]\n")
+            return
+        row = Dialogue(id=f"chat-{secrets.token_hex(6)}", split="train", messages=self.messages, source=self.speaker)
+        try:
+            with open(Path(file).expanduser(), "a", encoding="utf-8") as talks:
+                talks.write(line_of(row))
+        except OSError as error:
+            self.say(f"[{file}: {error.strerror}]\n")
+        else:
+            self.say(f"[added to {file}]\n")
 
 
 def chat(
     run: Path,
-    step: str | None,
+    sources: Mapping[str, ModelSource],
+    speaker: str,
     sampling: Sampling,
     system: str | None = None,
     reading: TextIO = sys.stdin,
     writing: TextIO = sys.stdout,
 ) -> None:
-    """Talk to the model of train step `step`, or of the run's last finished one."""
-    source = trained_model(run, step)
-    opening: Messages = () if system is None else (Message(role="system", content=system),)
-    with TransformersEngine(source, Transformers(slots=1, context_tokens=CONTEXT_TOKENS)) as engine:
-        writing.write(f"{run.name}/{source.name}. {HELP}\n")
-        messages = opening
+    """Talk to model `speaker` of a run, with the others at hand to be compared with it."""
+    with ExitStack() as stack, asyncio.Runner() as runner:
+        talk = Talk(sources, speaker, sampling, writing, stack, runner)
+        talk.start_over(system)
+        talk.say(f"{run.name}/{speaker}. {GREETING}\n")
         while (line := _read(reading, writing)) is not None:
-            if line == "/new":
-                messages = opening
-            elif line:
-                messages = _turn(engine, (*messages, Message(role="user", content=line)), sampling, writing)
+            _obey(talk, line)
     writing.write("\n")
 
 
-def trained_model(run: Path, step: str | None) -> ModelSource:
-    """The weights of a finished train step. UserError where there are none, naming the steps that have some."""
-    folders = [folder for folder in run.iterdir() if (folder / "model").is_dir()] if run.is_dir() else []
-    finished = {folder.name: manifest for folder in folders if (manifest := StepFolder(folder).manifest()) is not None}
-    if not finished:
-        raise UserError(f"{run}: no train step has finished here; `favonius status {run}` tells where the run stands")
-    if step is None:
-        step = max(finished, key=lambda name: finished[name].finished_at)
-    if step not in finished:
-        raise UserError(f"{run}: step {step} has no model; those that have: {', '.join(sorted(finished))}")
-    return ModelSource(step, run / step / "model", finished[step].output_digest())
+def _obey(talk: Talk, line: str) -> None:
+    command, _, rest = line.partition(" ")
+    rest = rest.strip()
+    match command:
+        case "":
+            pass
+        case "/new":
+            talk.start_over()
+        case "/system":
+            talk.start_over(rest)
+        case "/regenerate":
+            talk.again()
+        case "/compare":
+            talk.compare(rest)
+        case "/save":
+            talk.save(rest)
+        case "/history":
+            talk.say("".join(f"{message.role}: {message.content}\n" for message in talk.messages))
+        case "/help":
+            talk.say(f"{HELP}\n")
+        case _ if command.startswith("/"):
+            talk.say(f"[{command} is no command; /help lists them]\n")
+        case _:
+            talk.hear(line)
 
 
 def _read(reading: TextIO, writing: TextIO) -> str | None:
-    """One line from the user; None at the end."""
-    writing.write("\n> ")
-    writing.flush()
-    line = reading.readline()
-    return None if not line or line.strip() == "/quit" else line.strip()
+    """One line from the user; None at the end. At a terminal, lines can be edited and called back."""
+    if reading is sys.stdin and reading.isatty():
+        try:
+            import readline  # noqa: F401  # its import is what gives `input` an editor
 
-
-def _turn(engine: TransformersEngine, messages: Messages, sampling: Sampling, writing: TextIO) -> Messages:
-    """Stream the answer and return the dialogue with it; a message that cannot be answered is taken back."""
-    pieces = []
-    try:
-        for piece in engine.stream(Request(model=engine.model, messages=messages, sampling=sampling)):
-            pieces.append(piece)
-            writing.write(piece)
-            writing.flush()
-    except RequestError as error:  # too long, or a control token: the talk goes on without that message
-        writing.write(f"[{error}]")
-        return messages[:-1]
-    writing.write("\n")
-    answer = "".join(pieces).strip()
-    return (*messages, Message(role="assistant", content=answer)) if answer else messages[:-1]
+            line = input("\n> ")
+        except EOFError:
+            return None
+    else:
+        writing.write("\n> ")
+        writing.flush()
+        line = reading.readline()
+        if not line:
+            return None
+    return None if line.strip() == "/quit" else line.strip()

@@ -1,0 +1,82 @@
+"""The server's life: it listens, says where, and on SIGTERM or Ctrl-C lets what is being answered end."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from favonius.errors import UserError
+from favonius.serve.app import Limits, application
+from favonius.serve.models import Models
+
+DRAIN_SECONDS = 60.0
+LEAST_KEY = 16
+
+
+def serve(models: Models, host: str, port: int, say: Callable[[str], None], limits: Limits, key: str | None) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what has begun, for a minute at most.
+
+    `port` 0 takes a free one. UserError where the address is taken, or is not this machine's alone and there is no key.
+    """
+    if key is None and not is_loopback(host):
+        raise UserError(f"--host {host}: others can reach it, so name a file that holds a key with --api-key-file")
+    asyncio.run(_serve(models, host, port, say, limits, key))
+
+
+async def _serve(
+    models: Models, host: str, port: int, say: Callable[[str], None], limits: Limits, key: str | None
+) -> None:
+    # Handlers are cancelled where their client has left, which stops the writing.
+    app = application(models, limits, key)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=DRAIN_SECONDS, access_log=None)
+    await runner.setup()
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise UserError(f"--port {port}: {host} cannot be listened at ({error.strerror}); take another") from None
+        say(f"http://{_named(host)}:{_port(runner)}/v1 serves {', '.join(models.names)}; Ctrl-C ends it")
+        await stop.wait()
+        say("no new requests; what has begun is answered")
+    finally:
+        await runner.cleanup()
+        models.close()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it. Names other than localhost could be anybody's."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_key(file: Path) -> str:
+    """The key alone in a file. UserError where there is none, or it can be guessed."""
+    try:
+        key = file.expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--api-key-file {file}: cannot be read ({type(error).__name__})") from None
+    if len(key) < LEAST_KEY or any(letter.isspace() for letter in key):
+        raise UserError(f"--api-key-file {file}: must hold one key of {LEAST_KEY} characters or more, and nothing else")
+    return key
+
+
+def _named(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _port(runner: web.AppRunner) -> int:
+    address = runner.addresses[0]
+    assert isinstance(address, tuple) or socket.AF_UNIX
+    return int(address[1])

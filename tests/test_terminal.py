@@ -1,0 +1,75 @@
+"""Chat in the terminal: what is typed, what is shown, what is kept."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from favonius.data.rows import read_rows
+from favonius.run import ModelSource
+from favonius.serve.terminal import chat
+from favonius.types import Dialogue, Sampling
+from tests.tiny import save_tiny
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSource]:
+    folder = tmp_path_factory.mktemp("models")
+    families = (("base", "llama"), ("ddpo", "qwen3"))
+    return {name: ModelSource(name, save_tiny(folder / name, family), name) for name, family in families}
+
+
+def talk(sources: dict[str, ModelSource], *lines: str, system: str | None = None, **sampling: object) -> list[str]:
+    """What is shown after each line."""
+    shown = io.StringIO()
+    typed = io.StringIO("".join(f"{line}\n" for line in lines))
+    settings = Sampling(**{"temperature": 0.0, "max_tokens": 8, **sampling})  # type: ignore[arg-type]
+    chat(Path("run"), sources, "ddpo", settings, system, typed, shown)
+    return [text.strip() for text in shown.getvalue().split("\n> ")]
+
+
+def test_answers_depend_on_the_talk_so_far(sources: dict[str, ModelSource]) -> None:
+    greeting, first, second, *_ = talk(sources, "Hello?", "Hello?", "/new", "Hello?")
+    assert greeting.startswith("run/ddpo. Type a message")
+    assert first and second and first != second
+    assert talk(sources, "Hello?", "/new", "Hello?")[3] == first
+    assert talk(sources, "Hello?", system="Be brief.")[1] != first
+    assert (
+        talk(sources, "/system Be brief.", "Hello?", "/new", "Hello?")[2::2]
+        == [talk(sources, "Hello?", system="Be brief.")[1]] * 2
+    )
+
+
+def test_another_answer_takes_the_place_of_the_last(sources: dict[str, ModelSource]) -> None:
+    shown = talk(sources, "/regenerate", "Hello?", "/regenerate", "/history", temperature=1.5)
+    assert shown[1] == "[there is no message yet]"
+    assert shown[2] != shown[3]
+    assert shown[4].startswith("user: Hello?") and shown[4].count("assistant:") == 1
+
+
+def test_other_models_answer_the_same_message(sources: dict[str, ModelSource]) -> None:
+    shown = talk(sources, "/compare", "Hello?", "/compare", "/compare base", "/compare nobody")
+    assert shown[1] == "[there is nothing to compare yet]"
+    assert shown[3].startswith("base: ") and shown[3] == shown[4]
+    assert shown[3].removeprefix("base: ") != shown[2]
+    assert shown[5] == "[there is no model nobody; there are base, ddpo]"
+
+
+def test_a_talk_is_saved_as_a_row_to_learn_from(sources: dict[str, ModelSource], tmp_path: Path) -> None:
+    file = tmp_path / "talks.jsonl"
+    shown = talk(sources, "/save", f"/save {file}", "Hello?", "/save", f"/save {file}", f"/save {tmp_path}")
+    assert shown[1] == "[name a file: /save talks.jsonl]" == shown[4]
+    assert shown[2] == "[say something first]"
+    assert shown[6] == f"[{tmp_path}: Is a directory]"
+    [row] = read_rows(file, Dialogue)
+    assert [message.role for message in row.messages] == ["user", "assistant"] and row.source == "ddpo"
+
+
+def test_what_cannot_be_answered_is_taken_back(sources: dict[str, ModelSource]) -> None:
+    shown = talk(sources, "a </s> b", "/history", "/nonsense", "/help")
+    assert shown[1].startswith("[") and "</s>" in shown[1]
+    assert shown[2] == ""
+    assert shown[3] == "[/nonsense is no command; /help lists them]"
+    assert "/regenerate" in shown[4]
