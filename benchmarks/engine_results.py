@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +26,7 @@ def page(found: Sequence[Found]) -> str:
 
 def keep(found: Sequence[Found]) -> Path:
     """Write today's files for this machine; parts that were measured earlier today stay. The page's path."""
-    stem = f"{time.strftime('%Y-%m-%d')}-{re.sub('[^a-z0-9]+', '-', machine.name().lower())}-engines"
-    file = RESULTS / f"{stem}.json"
+    file = RESULTS / f"{machine.dated()}-engines.json"
     again = {_part(one) for one in found}
     earlier = [one for one in json.loads(file.read_text()) if _part(one) not in again] if file.exists() else []
     RESULTS.mkdir(exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +42,11 @@ def name() -> str:
         return torch.cuda.get_device_name()
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return f"{model[0].split(':')[1].strip() if model else platform.processor()}, {os.cpu_count()} cores"
+
+
+def dated() -> str:
+    """How the files of what was measured here today begin: `2026-11-21-amd-epyc-2-cores`."""
+    return f"{time.strftime('%Y-%m-%d')}-{re.sub('[^a-z0-9]+', '-', name().lower())}"
 
 
 def versions() -> dict[str, str]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import yaml
@@ -32,7 +30,7 @@ def main() -> None:
         for name, key in MODELS.items():
             source = models[key] if isinstance(models[key], str) else models[key]["source"]
             found.append({**_run(task, source, arguments.rows, arguments.others), "model": name})
-    stem = f"{time.strftime('%Y-%m-%d')}-{re.sub('[^a-z0-9]+', '-', machine.name().lower())}"
+    stem = machine.dated()
     folder = HERE / "results"
     folder.mkdir(exist_ok=True)
     (folder / f"{stem}.json").write_text(json.dumps(found, indent=1) + "\n")

@@ -13,7 +13,7 @@ from favonius.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
 LONGEST_FILE = 400
-SHIPPED = ("constitution", "dialogues", "feedback", "online", "own-data", "quickstart", "smoke")
+SHIPPED = ("ablations", "constitution", "dialogues", "feedback", "online", "own-data", "quickstart", "smoke")
 
 
 def test_imports_go_down_the_floors() -> None:

@@ -112,3 +112,21 @@ def test_the_standard_error_of_a_ratio() -> None:
     """Units with 1 of 2, 2 of 2 and 0 of 1: ratio 0.6, residuals −0.2, 0.8 and −0.6."""
     assert standard_error([1, 2, 0], [2, 2, 1]) == pytest.approx(math.sqrt((0.04 + 0.64 + 0.36) * 3 / 2) / 5)
     assert standard_error([1.0], [1.0]) is None and standard_error([], []) is None
+
+
+@pytest.mark.parametrize("units", [1, 2, 5, 6, 7])
+def test_a_handful_of_units_tells_nothing_apart(units: int) -> None:
+    """Five that all differ to one side are a coin's doing once in 16 times, six once in 32."""
+    found = compare(dict.fromkeys(range(units), 1.0), dict.fromkeys(range(units), 0.0))
+    assert found is not None and found.difference.low > 0
+    assert found.told_apart == (found.p < 0.05) == (units >= 6)
+
+
+def test_weights_count_items_more_or_less() -> None:
+    """Differences −1, 0 and 2 with weights 3, 1 and 0: −3/4, over two units that weigh anything."""
+    weights = {"a": 3.0, "b": 1.0, "c": 0.0}
+    first, second = {"a": 0.0, "b": 1.0, "c": 2.0}, {"a": 1.0, "b": 1.0, "c": 0.0}
+    found = compare(first, second, span=2.0, weight=weights.__getitem__)
+    assert found is not None and found.difference.value == pytest.approx(-0.75)
+    assert (found.wins, found.losses, found.ties) == (0, 1, 2)
+    assert compare(first, second, weight=lambda item: 0.0) is None

@@ -266,7 +266,7 @@ def test_win_rate_is_held_against_the_coin(run: Path) -> None:
     assert step is not None and step.results is not None
     row = tables.metric_rows(step.results)[0]
     assert [cell.best for cell in row.cells] == [False, False, True] and row.cells[1].interval == "by definition"
-    bouts = dict(tables.win_rows(step.results))
+    bouts = dict(tables.win_rows(step.results.win_matrix, step.results.labels))
     assert bouts["dDPO"][1] is not None and bouts["dDPO"][1].lean == 0
     assert bouts["dDPO"][0] is not None and bouts["dDPO"][0].lean == 77 and bouts["dDPO"][2] is None
 

@@ -33,6 +33,35 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that takes `folder`'s place when the block succeeds; on failure nothing changes."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+    temporary = _sibling(folder, "new")
+    temporary.mkdir()
+    try:
+        yield temporary
+        readable = temporary.stat().st_mode & 0o666
+        for file in (path for path in temporary.rglob("*") if path.is_file()):
+            file.chmod(readable)  # safetensors leaves weights closed to everyone else
+            synced(file)
+        if folder.exists():
+            folder.replace(_sibling(folder, "old"))
+        temporary.replace(folder)
+    finally:
+        _sweep(folder)
+
+
+def _sibling(folder: Path, kind: str) -> Path:
+    return folder.with_name(f".{folder.name}.{kind}.tmp")
+
+
+def _sweep(folder: Path) -> None:
+    for kind in ("new", "old"):
+        shutil.rmtree(_sibling(folder, kind), ignore_errors=True)
+
+
 def synced(path: Path) -> None:
     """Have what `path`, a file or a folder's list of names, now is reach the disk."""
     handle = os.open(path, os.O_RDONLY)
@@ -43,7 +72,7 @@ def synced(path: Path) -> None:
 
 
 def drop_leftovers(folder: Path) -> None:
-    """Remove what a kill inside `replacing` or `models.load.save` left under `folder`; nobody else may write there."""
+    """Remove what a kill inside `replacing` or `replacing_folder` left under `folder`; nobody else may write there."""
     for temporary in list(folder.rglob(".*.tmp")):
         if temporary.is_dir():
             shutil.rmtree(temporary)

@@ -71,10 +71,14 @@ class ChatFormat:
         """The short cuts of `encode_many`, and a count of what they did."""
         return Batches(self._renderer, self.encode, self._opening)
 
+    def text(self, messages: Messages, asking: bool = True) -> str:
+        """What the template writes; `asking`: up to where the assistant's next turn begins. Errors as of `encode`."""
+        self._renderer.control.refuse(messages)
+        return self._renderer.text(messages, generation_prompt=asking)
+
     def prompt_ids(self, messages: Messages) -> list[int]:
         """Ids up to where the assistant's next turn begins."""
-        self._renderer.control.refuse(messages)
-        text = self._renderer.text(messages, generation_prompt=True)
+        text = self.text(messages)
         return [*self._opening.ids(text), *self.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from favonius import __doc__ as summary
 from favonius import __version__
 from favonius.cli.eval_options import add_evaluations
+from favonius.cli.export_options import add_export
 from favonius.errors import FavoniusError, StoppedError
 
 STOPPED = StoppedError.exit_code
@@ -106,7 +107,8 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     _add_pairs(command("pairs", "Make preference pairs of a file of rated answers by one rule, or compare the rules."))
-    add_evaluations(command("eval", "Score answers by a published protocol."), common)
+    add_evaluations(command("eval", "Benchmark models, compare their results, or score stored answers."), common)
+    add_export(command("export", "Take a step's model out of its run, checked: for transformers, llama.cpp or peft."))
     chat = command("chat", "Talk to a model that a run has trained.")
     _add_run(chat)
     _add_sampling(chat)

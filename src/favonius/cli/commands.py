@@ -57,6 +57,10 @@ def dispatch(options: argparse.Namespace) -> int:
             from favonius.cli import serve
 
             serve.run(options)
+        case "export":
+            from favonius.cli import export
+
+            export.run(options)
         case "chat":
             asked = {name: getattr(options, name, None) for name in Sampling.model_fields}
             chat(

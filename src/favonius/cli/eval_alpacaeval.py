@@ -11,12 +11,10 @@ from favonius.cli.eval_output import deliver
 from favonius.cli.tables import table
 from favonius.errors import UserError
 from favonius.evals.alpaca_eval.difficulty import Difficulty, fit_difficulty
+from favonius.evals.alpaca_eval.known_difficulty import read_difficulty
 from favonius.evals.alpaca_eval.preferences import Preferences, read_preferences
-from favonius.evals.alpaca_eval.published_difficulty import read_published
 from favonius.evals.alpaca_eval.scores import remarks, scores
 from favonius.progress import Progress
-
-PUBLISHED = (".csv", ".csv.gz")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,32 +24,16 @@ def run(options: argparse.Namespace) -> int:
     preferences = read_preferences(options.preferences)
     difficulty = _difficulty(options.difficulty, preferences) if options.version == 2 else None
     found = scores(preferences, difficulty)
-    for sentence in remarks(preferences, found):
+    for sentence in remarks(preferences, found, difficulty):
         Progress().say(sentence)
-    if difficulty is not None and not any(difficulty.of.values()):
-        Progress().say(
-            "the difficulty of the instructions is left out of the regression, so its win rates are not quite the "
-            "published ones; give one with --difficulty, such as a file of many models' preferences"
-        )
     deliver(found, page(found, difficulty), options.json)
     return 0
 
 
 def _difficulty(path: Path | None, preferences: Preferences) -> Difficulty:
-    """Fitted from the scored models, or from those of another file, or read as published."""
+    """Fitted from the scored models, or from another file."""
     models = list(preferences.models.values())
-    if path is None:
-        return fit_difficulty(models)
-    if path.name.endswith(PUBLISHED):
-        return read_published(path, models)
-    fitted = fit_difficulty(list(read_preferences(path).models.values()))
-    unknown = {row.instruction for model in models for row in model.comparisons} - fitted.of.keys()
-    if unknown:
-        raise UserError(
-            f"--difficulty {path}: it has no preference on {len(unknown):,} of the instructions, such as "
-            f"{min(unknown)[:60]!r}; give a file of the same set"
-        )
-    return Difficulty(fitted.of, f"{fitted.source} of {path.name}")
+    return fit_difficulty(models) if path is None else read_difficulty(path, models)
 
 
 def page(found: Mapping[str, Mapping[str, Any]], difficulty: Difficulty | None) -> str:

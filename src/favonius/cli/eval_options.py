@@ -7,21 +7,41 @@ from pathlib import Path
 
 
 def add_evaluations(command: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
-    """One sub-command per protocol, each with its own actions; `common` holds the options of every command."""
-    protocols = command.add_subparsers(dest="protocol", metavar="PROTOCOL", required=True)
+    """`run`, `compare`, and one sub-command per protocol; `common` holds the options of every command."""
+    protocols = command.add_subparsers(dest="protocol", metavar="WHAT", required=True)
+
+    def of_models(name: str, about: str, description: str) -> argparse.ArgumentParser:
+        return protocols.add_parser(
+            name, help=about, description=description, parents=[common, _json()], allow_abbrev=False
+        )
+
+    _add_run(
+        of_models(
+            "run",
+            "Benchmark models: they answer, judges judge, every number has its interval.",
+            "Benchmark models without a recipe. The same command again goes on where it was stopped, and asks nothing "
+            "twice; another task joins the results that are there.",
+        )
+    )
+    _add_compare(
+        of_models(
+            "compare",
+            "Hold two models' benchmarks against each other, item by item.",
+            "Paired differences with bootstrap intervals and sign tests, per task, metric and category, of two "
+            "folders that `favonius eval run` or a benchmark step wrote.",
+        )
+    )
 
     def score(protocol: str, about: str, description: str) -> argparse.ArgumentParser:
         parser = protocols.add_parser(protocol, help=about, description=about, allow_abbrev=False)
         actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-        scoring = actions.add_parser(
+        return actions.add_parser(
             "score",
             help="score what is already generated and judged; asks nobody",
             description=description,
-            parents=[common],
+            parents=[common, _json()],
             allow_abbrev=False,
         )
-        scoring.add_argument("--json", metavar="FILE", help="write the result as JSON; - prints it, and nothing else")
-        return scoring
 
     _add_alpacaeval(
         score(
@@ -44,6 +64,70 @@ def add_evaluations(command: argparse.ArgumentParser, common: argparse.ArgumentP
             "IFEval: instructions whose following can be checked by a program.",
             "Shares of prompts and of instructions that a file of answers follows, strictly and loosely read.",
         )
+    )
+
+
+def _json() -> argparse.ArgumentParser:
+    option = argparse.ArgumentParser(add_help=False)
+    option.add_argument("--json", metavar="FILE", help="write the result as JSON; - prints it, and nothing else")
+    return option
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument(
+        "tasks",
+        nargs="+",
+        metavar="TASK",
+        help="mt-bench, alpacaeval, ifeval, safety, gsm8k, preference, perplexity, health, arc, hellaswag, mmlu, "
+        "truthfulqa, gsm8k-harness, medconceptsqa, or a YAML file of tasks as in a recipe",
+    )
+    run.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        dest="models",
+        metavar="M",
+        help="a model as in a recipe, RUN/STEP of a trained step, RUN/NAME of a run's model, or a YAML file that says "
+        "model and engine; may be given several times",
+    )
+    run.add_argument(
+        "--label", action="append", default=[], dest="labels", metavar="L", help="what to call each --model"
+    )
+    run.add_argument(
+        "--judge", metavar="J", help="the judge: a model as above, or a YAML file of a judge as in recipes"
+    )
+    run.add_argument("--baseline", metavar="B", help="the model that the others are compared with, and played against")
+    run.add_argument("--limit", type=int, metavar="N", help="at most N items of each task, drawn with its seed")
+    run.add_argument("--out", type=Path, metavar="DIR", help="where the results go (default: evals/<the model's name>)")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="TASK.FIELD=VALUE",
+        help="set a field of a task, such as mt-bench.questions=DIR; may be given several times",
+    )
+    run.add_argument(
+        "--training",
+        action="append",
+        default=[],
+        metavar="RUN/STEP",
+        help="a step whose rows were trained on: each task says which of them hold its questions",
+    )
+    run.add_argument(
+        "--template", default="own", metavar="T", help="of the models: own (default), zephyr or a Jinja file"
+    )
+    run.add_argument("--slots", type=int, metavar="N", help="requests that a model answers at once")
+    run.add_argument(
+        "--context-tokens", type=int, metavar="N", help="longest prompt and answer (default: by the tasks)"
+    )
+
+
+def _add_compare(compare: argparse.ArgumentParser) -> None:
+    compare.add_argument("first", type=Path, metavar="DIR_A", help="DIR of eval run, or RUN/STEP; /LABEL of several")
+    compare.add_argument("second", type=Path, metavar="DIR_B", help="with whom it is compared")
+    compare.add_argument(
+        "--texts", type=int, default=0, metavar="N", help="print the N worst regressions of each task, both answers"
     )
 
 

@@ -1,4 +1,4 @@
-"""`favonius eval`: each protocol has a module of its own, imported when it is asked for."""
+"""`favonius eval`: each of its commands has a module of its own, imported when it is asked for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import argparse
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what was asked of one protocol. Returns the exit code."""
+    """Do what was asked. Returns the exit code."""
     match options.protocol:
+        case "run":
+            from favonius.cli import eval_run
+
+            return eval_run.run(options)
+        case "compare":
+            from favonius.cli import eval_compare
+
+            return eval_compare.run(options)
         case "alpacaeval":
             from favonius.cli import eval_alpacaeval
 

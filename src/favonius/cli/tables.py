@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from favonius.corpus.config import DataConfig
+from favonius.evals.benchmarks.config import BenchmarkConfig
 from favonius.models.config import ModelConfig
 from favonius.models.spec import APISpec, FolderSpec, GGUFSpec, HubSpec, PyPISpec, parse
 from favonius.pipeline.estimate import Estimate, dollars
@@ -53,6 +54,11 @@ def checked(path: Path, recipe: Recipe, estimates: Mapping[str, Estimate]) -> st
             _uncounted(name, estimates[name].uncounted)
             for name, config in recipe.steps.items()
             if isinstance(config, DataConfig) and estimates[name].uncounted
+        ),
+        *(
+            f"What {', '.join(estimates[name].uncounted)} of {name} read is in none of them: lm-eval has the rows."
+            for name, config in recipe.steps.items()
+            if isinstance(config, BenchmarkConfig) and estimates[name].uncounted
         ),
     ]
     return "\n\n".join(parts)

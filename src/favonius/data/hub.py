@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from huggingface_hub import HfApi, hf_hub_download
@@ -24,6 +24,8 @@ from favonius.data.folders import KINDS, of_split, only_rows
 from favonius.errors import FavoniusError, UserError, brief
 
 PREFIX = "hf://"
+UNREACHABLE = cast("tuple[type[Exception], ...]", (LocalEntryNotFoundError, *HfHubHTTPError.__bases__))
+"""Among them OSError, and what the client's HTTP library raises itself where there is no network."""
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _SPEC = re.compile(
     rf"hf://(?:datasets/)?(?P<repository>{_NAME}/{_NAME})(?:@(?P<revision>[A-Za-z0-9._-]+))?(?:/(?P<config>[^/]+))?"
@@ -80,6 +82,11 @@ def find(dataset: HubDataset, split: str | None) -> HubFiles:
     return HubFiles(dataset.repository, commit, tuple(parquet or chosen))
 
 
+def fetch_file(repository: str, name: str, revision: str | None = None) -> Path:
+    """One file of a dataset repository, by its path there. UserError and FavoniusError as for `find`."""
+    return _download(repository, name, revision)
+
+
 def _card_configs(repository: str, commit: str) -> dict[str, dict[str, list[str]]]:
     """Config → split → patterns of file names, as far as the dataset card says."""
     match = _CARD.match(_download(repository, "README.md", commit).read_text(encoding="utf-8", errors="replace"))
@@ -133,7 +140,7 @@ def _of_config(dataset: HubDataset, names: list[str]) -> list[str]:
     return found
 
 
-def _download(repository: str, name: str, commit: str) -> Path:
+def _download(repository: str, name: str, commit: str | None) -> Path:
     with _hub_failures(HubDataset(repository, commit)):
         return Path(hf_hub_download(repository, name, repo_type="dataset", revision=commit))
 
@@ -150,7 +157,7 @@ def _hub_failures(dataset: HubDataset) -> Iterator[None]:
         raise UserError(f"{dataset.repository} has no revision {dataset.revision} on the hub") from error
     except RepositoryNotFoundError as error:
         raise UserError(f"there is no dataset {dataset.repository} on the hub that you may read") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except UNREACHABLE as error:
         raise FavoniusError(
             f"the dataset {dataset.repository} could not be fetched from the hub ({brief(error)}); "
             "go online and run again, or give a local folder"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from favonius.chat.format import ChatFormat, ControlTokenError
+from favonius.data.checks import Drops
 from favonius.models.load import load
 from favonius.run import Context, ModelSource
 from favonius.trees.store import stored_logps
@@ -18,13 +19,13 @@ PACK_TOKENS = 4096
 @dataclass(frozen=True)
 class HeldOut:
     """One model's log-probs. Rows longer than the limit under its tokenizer, or that hold one of its control
-    tokens, are left out and counted."""
+    tokens, are left out and counted by cause."""
 
     teacher: dict[str, tuple[float, int]]
     """Dialogue id → summed log-prob of the assistant's turns, and their tokens."""
     pairs: dict[str, tuple[float, float, int, int]]
     """Pair id → summed log-probs of chosen and rejected, and their tokens."""
-    left_out: int
+    left_out: Drops
 
 
 def held_out_logps(
@@ -42,8 +43,13 @@ def held_out_logps(
     for pair in pairs:
         answers = ((pair.chosen, pair.chosen_finished), (pair.rejected, pair.rejected_finished))
         texts["pair", pair.id] = [(_answered(pair.prompt, text), finished) for text, finished in answers]
-    trees = {key: _tree(form, own, key[0] == "pair", max_length) for key, own in texts.items()}
-    fitting = {key: tree for key, tree in trees.items() if tree is not None}
+    left_out = Drops()
+    fitting: dict[tuple[str, str], Tree] = {}
+    for key, own in texts.items():
+        try:
+            fitting[key] = _tree(form, own, key[0] == "pair", max_length)
+        except _UnfitError as error:
+            left_out.add(error.cause, f"{key[1]}: {error}")
     with context.progress.bar(f"  {label}, held-out log-probs", len(fitting), "rows") as bar:
         stored = stored_logps(load(source), source.digest, list(fitting.values()), PACK_TOKENS, done=bar.advance)
     teacher = {}
@@ -54,19 +60,27 @@ def held_out_logps(
             teacher[name] = (totals[0], lengths[0])
         else:
             preferences[name] = (totals[0], totals[1], lengths[0], lengths[1])
-    return HeldOut(teacher, preferences, len(trees) - len(fitting))
+    return HeldOut(teacher, preferences, left_out)
 
 
 def _answered(prompt: Messages, text: str) -> Messages:
     return (*prompt, Message(role="assistant", content=text))
 
 
-def _tree(form: ChatFormat, texts: Sequence[tuple[Messages, bool]], only_last: bool, max_length: int) -> Tree | None:
-    """None where a text is too long or holds a control token."""
+class _UnfitError(Exception):
+    """A row cannot be scored."""
+
+    def __init__(self, cause: str, detail: str) -> None:
+        super().__init__(detail)
+        self.cause = cause
+
+
+def _tree(form: ChatFormat, texts: Sequence[tuple[Messages, bool]], only_last: bool, max_length: int) -> Tree:
     try:
         encodings = [form.encode(messages, finished=finished, only_last=only_last) for messages, finished in texts]
-    except ControlTokenError:
-        return None
-    if max(len(encoded.ids) for encoded in encodings) > max_length:
-        return None
+    except ControlTokenError as error:
+        raise _UnfitError("a control token of the model in its text", str(error)) from None
+    longest = max(len(encoded.ids) for encoded in encodings)
+    if longest > max_length:
+        raise _UnfitError(f"longer than {max_length} tokens", f"{longest} tokens")
     return Tree.of(*(TokenSequence.of(encoded.ids, encoded.scored) for encoded in encodings))

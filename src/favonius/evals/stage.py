@@ -46,7 +46,7 @@ def run(config: EvaluateConfig, inputs: Inputs, out: Path, context: Context) -> 
             "tokens": sum(answer.tokens for answer in said),
             "held-out prompts": len(dialogues),
             "held-out pairs": len(pairs),
-            "rows left out of log-probs": sum(rows.left_out for rows in held_out.values()),
+            "rows left out of log-probs": sum(rows.left_out.counts.total() for rows in held_out.values()),
             "judge": judged.mark.name,
             "tokens of the judge": judged.tokens,
         },

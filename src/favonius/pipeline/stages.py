@@ -9,6 +9,7 @@ from typing import Any, assert_never
 from favonius.corpus.config import DataConfig
 from favonius.dialogues.config import DialoguesConfig
 from favonius.dialogues.openings.config import OpeningsConfig
+from favonius.evals.benchmarks.config import BenchmarkConfig
 from favonius.evals.config import EvaluateConfig
 from favonius.feedback.config import AnswersConfig, BestConfig, ConstitutionConfig, PairsConfig, RatingsConfig
 from favonius.recipe import AnyStage
@@ -61,5 +62,9 @@ def stage_of(config: AnyStage) -> Stage:
             from favonius.evals import stage as evaluate
 
             return evaluate.run
+        case BenchmarkConfig():
+            from favonius.evals.benchmarks import stage as benchmark
+
+            return benchmark.run
         case _:
             assert_never(config)

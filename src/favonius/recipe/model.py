@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from favonius.corpus.config import DataConfig
 from favonius.dialogues.config import DialoguesConfig
 from favonius.dialogues.openings.config import OpeningsConfig
+from favonius.evals.benchmarks.config import BenchmarkConfig
 from favonius.evals.config import EvaluateConfig
 from favonius.feedback.config import AnswersConfig, BestConfig, ConstitutionConfig, PairsConfig, RatingsConfig
 from favonius.models.config import ModelConfig
@@ -30,6 +31,7 @@ AnyStage = (
     | ConstitutionConfig
     | TrainConfig
     | EvaluateConfig
+    | BenchmarkConfig
 )
 FolderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from favonius.recipe.document import KeyPath
 
-TAGS = ("stage", "kind")
+TAGS = ("stage", "kind", "task")
 """Fields by which one of several configs is told from the others."""
 
 WANTED = {
@@ -69,10 +69,10 @@ def _problem(details: ErrorDetails, root: type[BaseModel]) -> Problem:
     kind, context = details["type"], details.get("ctx", {})
     if kind == "union_tag_not_found":
         tag = str(context["discriminator"]).strip("'")
-        return Problem((*path, tag), f"missing key; it is one of {', '.join(_tag(model) for model in models)}")
+        return Problem((*path, tag), f"missing key; it is one of {', '.join(_tags(models))}")
     if kind == "union_tag_invalid":
         tag, given = str(context["discriminator"]).strip("'"), str(context["tag"])
-        return Problem((*path, tag), f"unknown {tag} {given!r}{choice(given, [_tag(model) for model in models])}")
+        return Problem((*path, tag), f"unknown {tag} {given!r}{choice(given, _tags(models))}")
     if kind == "extra_forbidden":
         keys = [key for model in models for key in model.model_fields]
         return Problem(path, f"unknown key{choice(str(path[-1]), keys)}")
@@ -111,21 +111,28 @@ def _shown(value: Any) -> str:
 def _follow(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[KeyPath, list[type[BaseModel]]]:
     """Pydantic's location as a key path, and the config(s) that its last key was looked up in or names.
 
-    Pydantic adds the tag of the chosen config and `[key]` to its locations; the file has neither.
+    Pydantic adds the tag of the chosen config, `[key]` and the name of the plain type that it tried of several to its
+    locations; the file has none of these.
     """
     path: list[str | int] = []
     here: Any = root
     holder: list[type[BaseModel]] = []
     for part in loc:
         models = _models(here)
-        if part == "[key]":
+        if part == "[key]" or _is_one_of_plain(here):
             break
         if len(models) > 1:
-            here = next(model for model in models if _tag(model) == part)
+            here = next(model for model in models if part in _tags([model]))
         else:
             path.append(part)
             holder, here = models, _child(here, part)
     return tuple(path), _models(here) if here is not None and _models(here) else holder
+
+
+def _is_one_of_plain(annotation: Any) -> bool:
+    """Whether it allows several types, none of them a config, such as a word or a number."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else ()
+    return not _models(annotation) and sum(member is not types.NoneType for member in members) > 1
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -150,5 +157,10 @@ def _child(annotation: Any, part: str | int) -> Any:
     return arguments[-1 if get_origin(annotation) is dict else 0] if arguments else None
 
 
-def _tag(model: type[BaseModel]) -> str:
-    return next(str(model.model_fields[name].default) for name in TAGS if name in model.model_fields)
+def _tags(models: Iterable[type[BaseModel]]) -> list[str]:
+    """The values by which these configs are told from one another; some configs have several."""
+    return [
+        str(value)
+        for model in models
+        for value in get_args(next(model.model_fields[name].annotation for name in TAGS if name in model.model_fields))
+    ]

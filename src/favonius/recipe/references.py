@@ -11,6 +11,13 @@ from pydantic import BaseModel
 from favonius.corpus.config import FILES_OF, SHAPE_OF, DataConfig, unchangeable, unlike
 from favonius.engines.config import LlamaCpp, OpenAI
 from favonius.errors import UserError
+from favonius.evals.benchmarks.config import (
+    READ_TASKS,
+    AlpacaEval,
+    BenchmarkConfig,
+    MtBench,
+    Preference,
+)
 from favonius.evals.config import EvaluateConfig
 from favonius.judges.config import DistilledJudge
 from favonius.models.spec import parse
@@ -26,6 +33,7 @@ TAKEN = frozenset({"lock"})
 DIALOGUES = ("dialogues", "data", "best", "constitution")
 PAIRS = ("pairs", "data", "constitution")
 FEEDBACK = ("ratings", "data")
+TRAINED_ON = tuple(dict.fromkeys((*DIALOGUES, *PAIRS, *FEEDBACK)))
 """Stages whose steps make rows to be trained on."""
 
 
@@ -54,7 +62,7 @@ def check_references(recipe: Recipe, folder: Path | None, left_out: Set[str] = f
             elif reference in left_out:
                 sentence = f"{reference} runs only with --with-ablations; mark this step `ablation: true` too"
             else:
-                sentence = _name_problem(recipe, earlier, config, str(place[-1]), reference)
+                sentence = _name_problem(recipe, earlier, config, place, reference)
             if sentence is not None:
                 problems.append(Problem(place, sentence))
         problems += _own_problems(recipe, config, path)
@@ -102,11 +110,11 @@ def named_in(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Reference]]:
 
 
 def _name_problem(
-    recipe: Recipe, earlier: Mapping[str, AnyStage], config: AnyStage, field: str, reference: Reference
+    recipe: Recipe, earlier: Mapping[str, AnyStage], config: AnyStage, place: KeyPath, reference: Reference
 ) -> str | None:
     """What is wrong with the name of a step or model."""
     if isinstance(reference, StepRef):
-        wanted = _wanted_stages(config, field)
+        wanted = _wanted_stages(config, place)
         fitting = [name for name, step in earlier.items() if step.stage in wanted]
         *others, last = wanted
         kind = f"{', '.join(others)} or {last} step" if others else f"{last} step"
@@ -124,9 +132,14 @@ def _name_problem(
     return f"no earlier {kind} is called {reference}{choice(reference, fitting)}"
 
 
-def _wanted_stages(config: AnyStage, field: str) -> tuple[str, ...]:
-    """Of the steps that `field` of `config` may name."""
+def _wanted_stages(config: AnyStage, place: KeyPath) -> tuple[str, ...]:
+    """Of the steps that may be named at `place` in `config`."""
+    field = str(place[-1])
     match config:
+        case BenchmarkConfig() if field == "step":
+            return PAIRS if isinstance(config.tasks[str(place[-2])], Preference) else DIALOGUES
+        case BenchmarkConfig():  # what was trained on
+            return TRAINED_ON
         case TrainConfig():
             if isinstance(config.objective, SFT):
                 return DIALOGUES
@@ -161,6 +174,8 @@ def _own_problems(recipe: Recipe, config: AnyStage, path: KeyPath) -> Iterator[P
         yield Problem((*path, "baseline"), sentence)
     if isinstance(config, DataConfig):
         yield from _source_problems(recipe, config, path)
+    if isinstance(config, BenchmarkConfig):
+        yield from _benchmark_problems(recipe, config, path)
     for holder, above in _holders(config, path):
         for place, model, engine in _direct_models(holder, above):
             source = recipe.models[model].source if model in recipe.models else ""
@@ -180,6 +195,24 @@ def _source_problems(recipe: Recipe, config: DataConfig, path: KeyPath) -> Itera
             shapes[name] = SHAPE_OF[source.file or files[0]]
     if problem := unlike(shapes) or unchangeable(shapes, config.filters):
         yield Problem(path, problem)
+
+
+def _benchmark_problems(recipe: Recipe, config: BenchmarkConfig, path: KeyPath) -> Iterator[Problem]:
+    """A baseline that is no label, models without the weights that a task reads, and models that tasks ask besides."""
+    if config.baseline is not None and config.baseline not in config.models:
+        sentence = f"no model of this step is labelled {config.baseline}{choice(config.baseline, config.models)}"
+        yield Problem((*path, "baseline"), sentence)
+    sources = {name: model.source for name, model in recipe.models.items()}
+    served = [label for label, model in config.models.items() if sources.get(model, "").startswith("api:")]
+    for name, task in config.tasks.items():
+        if served and isinstance(task, READ_TASKS):
+            sentence = f"{task.task} reads log-probs, and {served[0]} is served by an API; leave this task or it out"
+            yield Problem((*path, "tasks", name, "task"), sentence)
+        if isinstance(task, (MtBench, AlpacaEval)) and task.baseline is not None:
+            place = (*path, "tasks", name, "baseline")
+            wrong = _engine_problem(task.baseline, sources.get(task.baseline, ""), config.engine)
+            if wrong := wrong or _reward_problem(recipe, task, task.baseline):
+                yield Problem(place, wrong)
 
 
 def _holders(value: Any, path: KeyPath) -> Iterator[tuple[BaseModel, KeyPath]]:
@@ -224,6 +257,8 @@ def _direct_models(holder: BaseModel, path: KeyPath) -> Iterator[tuple[KeyPath, 
         value = getattr(holder, name)
         if isinstance(holder, EvaluateConfig) and name == "teacher":
             continue  # it is compared with the judge, and not asked
+        if isinstance(holder, (MtBench, AlpacaEval)) and name == "baseline":
+            continue  # the benchmark's engine asks it, and not the judge's
         engine = getattr(holder, f"{name}_engine", getattr(holder, "engine", None))
         for key, item in value.items() if isinstance(value, Mapping) else [(None, value)]:
             if isinstance(item, ModelRef):

@@ -172,9 +172,11 @@ def _read_step(folder: Path, config: Mapping[str, Any]) -> Step:
     identity, manifest = step.identity(), step.manifest()
     metrics, alarms, unreadable = _read_metrics(folder / "metrics.jsonl")
     results = folder / "results.json"
+    stage = str(config.get("stage") or (identity.stage if identity else folder.name))
+    evaluated = stage == "evaluate" and results.is_file()  # benchmarks have a file of this name too
     return Step(
         name=folder.name,
-        stage=str(config.get("stage") or (identity.stage if identity else folder.name)),
+        stage=stage,
         config=identity.config if identity else config,
         state=_state(folder, config, manifest),
         attempts=int(read_json(folder / "config.json")["attempts"]) if identity else 0,
@@ -184,7 +186,7 @@ def _read_step(folder: Path, config: Mapping[str, Any]) -> Step:
         metrics=metrics,
         alarms=alarms,
         unreadable=unreadable,
-        results=Results.model_validate(read_json(results)) if results.is_file() else None,
+        results=Results.model_validate(read_json(results)) if evaluated else None,
     )
 
 

@@ -13,7 +13,9 @@ from jinja2 import Environment
 from favonius import __version__
 from favonius.files import write_text
 from favonius.report import tables, wording
+from favonius.report.ablations.chapter import ablations
 from favonius.report.answers_made import answers_made
+from favonius.report.benchmarks.section import benchmarks
 from favonius.report.data_in import data_in
 from favonius.report.drops import drops
 from favonius.report.environment import environment
@@ -32,11 +34,13 @@ ROUNDS_SHOWN = 2
 """Of a sample conversation; the others are folded."""
 COUNTED = frozenset({"kept", "dropped", "samples", "tokens", "seconds"})
 SHOWN_ELSEWHERE = frozenset(
-    {"train", "data", "openings", "dialogues", "answers", "ratings", "pairs", "best", "constitution"}
+    {"train", "data", "openings", "dialogues", "answers", "ratings", "pairs", "best", "constitution", "benchmark"}
 )
 """Stages whose numbers have a section of their own."""
 SECTIONS = {
     "results": "Results",
+    "benchmarks": "Benchmarks",
+    "ablations": "Ablations",
     "training": "Training",
     "answers": "Answers",
     "judge": "The judge",
@@ -47,6 +51,7 @@ SECTIONS = {
     "conversations": "Conversations",
     "openings": "Openings",
     "data-in": "Data in",
+    "published": "Published numbers",
     "rows": "Rows",
     "time": "Time and tokens",
     "cost": "Cost",
@@ -117,11 +122,24 @@ def _chapters(run: Run, public: Public) -> dict[str, Any]:
     feedback = _feedback(run, public)
     sieved = [data_in(step, public) for step in run.steps if step.stage == "data" or step.stats.get("filters")]
     cost = bill(run, public)
-    found = {"conversations": made, "openings": opened, "data_in": sieved, "bill": cost, "trainings": trainings}
+    measured = benchmarks(run, public)
+    ablated = ablations(run, public)
+    found = {
+        "conversations": made,
+        "openings": opened,
+        "data_in": sieved,
+        "bill": cost,
+        "trainings": trainings,
+        "benchmarks": measured,
+        "ablations": ablated,
+    }
     makes_data = bool(made or opened or sieved or any(feedback.values()))
     present = {
-        "results": bool(run.of_stage("evaluate")) or not makes_data,
-        "training": bool(trainings) or not makes_data,
+        "results": bool(run.of_stage("evaluate")) or not (makes_data or measured.steps),
+        "benchmarks": bool(measured.steps),
+        "ablations": ablated is not None,
+        "published": bool(measured.published),
+        "training": bool(trainings) or not (makes_data or measured.steps),
         "answers": bool(run.of_stage("evaluate")),
         **{FEEDBACK[name]: bool(found) for name, found in feedback.items()},
         "conversations": bool(made),

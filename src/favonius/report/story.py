@@ -67,6 +67,7 @@ def _doings(run: Run) -> Iterator[str]:
         "pairs": _binarised,
         "best": _picked,
         "constitution": _amended,
+        "benchmark": _measured,
     }
     for step in run.steps:
         if step.stage in tellers and step.state == "done" and "kept" in step.stats:
@@ -139,6 +140,11 @@ def _amended(run: Run, step: Step) -> str:
     prompts = sum(stats.prompts.values())
     of = f" of {count(prompts)}" if prompts else ""
     return f"By the principles of a constitution {reviser} revised {count(stats.kept)}{of} answers."
+
+
+def _measured(run: Run, step: Step) -> str:
+    models, tasks = (len(_mapping(step.config.get(name))) for name in ("models", "tasks"))
+    return f"{_several(models, 'model')} {'was' if models == 1 else 'were'} measured on {_several(tasks, 'benchmark')}."
 
 
 def _paid(total: Spend, priced: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from favonius.report.gather import Estimate, Metric, Results, Run, Step
@@ -90,16 +90,20 @@ class Bout:
 
     value: str
     interval: str
+    n: int | None
     wins: bool
     lean: int
 
 
-def win_rows(results: Results) -> list[tuple[str, list[Bout | None]]]:
+Wins = Mapping[str, Mapping[str, Estimate | None]]
+"""Model → the other model → the share of games that the first wins."""
+
+
+def win_rows(wins: Wins, labels: Sequence[str]) -> list[tuple[str, list[Bout | None]]]:
     """The win matrix by rows, in the labels' order; None on the diagonal and where two models never met."""
-    labels = [label for label in results.labels if label in results.win_matrix]
     rows = []
-    for row in labels:
-        estimates = (None if row == column else results.win_matrix[row].get(column) for column in results.labels)
+    for row in (label for label in labels if label in wins):
+        estimates = (None if row == column else wins[row].get(column) for column in labels)
         rows.append((row, [None if estimate is None else _bout(estimate) for estimate in estimates]))
     return rows
 
@@ -109,7 +113,7 @@ def _bout(estimate: Estimate) -> Bout:
     high = estimate.value if estimate.high is None else estimate.high
     clear = not low <= 0.5 <= high
     lean = round(abs(estimate.value - 0.5) * 200) if clear else 0
-    return Bout(measure(estimate.value, "%"), interval(estimate, "%"), estimate.value > 0.5, lean)
+    return Bout(measure(estimate.value, "%"), interval(estimate, "%"), estimate.n, estimate.value > 0.5, lean)
 
 
 @dataclass(frozen=True)

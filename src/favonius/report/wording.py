@@ -15,7 +15,7 @@ from favonius.report.gather import Estimate
 NONE = "—"
 FEW_LINES = 4
 """So few more short lines are not folded away."""
-DECIMALS = {"%": 1, "tokens": 0, "words": 0, "characters": 0, "nats/token": 3, "nats": 3}
+DECIMALS = {"%": 1, "tokens": 0, "words": 0, "characters": 0, "nats/token": 3, "nats": 3, "grade": 2}
 
 
 def count(number: int | float | None) -> str:

@@ -49,8 +49,9 @@ class TrainConfig(StageConfig):
     """Parameters whose name contains one of these are not trained."""
     adapter: LoRA | None = None
     """Train a low-rank adapter and not the model's own parameters; the step writes it, and the model with it merged."""
-    evaluate_every: int = Field(default=0, ge=0)
-    """Optimizer steps between passes over the test rows; 0: only before the first step and after the last."""
+    evaluate_every: Literal["epoch"] | Annotated[int, Field(ge=0)] = 0
+    """Optimizer steps between passes over the test rows; epoch: a pass after each epoch; 0: only before the first step
+    and after the last, which has one in any case."""
     checkpoint_every: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Optimizer steps between checkpoints. auto: after every step, unless copying the state then held the training up
     for more than a twentieth of the time; a kill loses a step of a small model, or some minutes of a large one's."""

@@ -92,8 +92,8 @@ class Trainer:
     def _finish(self, step: int, launched: Launched, record: Record, request: StopRequest) -> None:
         """After a step: its line, and what is due at it."""
         record.launched(launched)
-        last, every = step == self.steps, self.config.evaluate_every
-        if last or (every and step % every == 0):
+        last = step == self.steps
+        if last or self._test_is_due(step):
             record.test(step)
         stop = self.world.any(request.signal is not None)
         if stop or (not last and self._checkpoint_is_due(step)):
@@ -105,6 +105,10 @@ class Trainer:
                 f"{self.out.name}: stopped by {request.signal or 'a signal'} after optimizer step {step} of "
                 f"{self.steps}, which is kept; run the same command again to go on"
             )
+
+    def _test_is_due(self, step: int) -> bool:
+        every = self.steps_per_epoch if self.config.evaluate_every == "epoch" else self.config.evaluate_every
+        return every > 0 and step % every == 0
 
     def _checkpoint_is_due(self, step: int) -> bool:
         match self.config.checkpoint_every:
@@ -144,7 +148,7 @@ class Trainer:
         for parameter in parameters:
             parameter.grad = None
         self.weights.publish()
-        known = {"learning_rate": rate, **self._tokens(rows)}
+        known = {"learning_rate": rate, **self._counts(rows)}
         numbers = torch.cat([sums.values, norm.to(sums.values)[None]])
         return Launched(
             step, sums.names, Copy(numbers), sums.totals, known,
@@ -160,13 +164,14 @@ class Trainer:
         seconds = Mark(self.world.device).since(began)
         return {
             **summarise(self.config.objective, read, sums.totals),
-            **self._tokens(self.test_rows),
+            **self._counts(self.test_rows),
             "seconds": round(seconds, 3),
         }
 
-    def _tokens(self, rows: Sequence[Row]) -> dict[str, object]:
+    def _counts(self, rows: Sequence[Row]) -> dict[str, object]:
         """Logical tokens are those of all sequences, run tokens those left when what they share runs once."""
         return {
+            "rows": len(rows),
             "tokens": sum(row.tree.logical_tokens for row in rows),
             "run_tokens": sum(row.tree.run_tokens for row in rows),
         }

@@ -42,6 +42,22 @@ def token_logps(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, softcap
     return _TrainedHead.apply(hidden_ND, weight_VD, targets_N, softcap, keep)  # type: ignore[no-any-return]
 
 
+def likeliest(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, softcap: float | None) -> tuple[Tensor, Tensor]:
+    """log p(target | hidden) as `token_logps` has it, and whether the target is what greedy drawing takes: the token of
+    the highest logit, of equal ones the first. [N] each; no gradients."""
+    with torch.no_grad():
+        running = _Running.start(hidden_ND)
+        best_N, chosen_N = torch.full_like(running.highest_n, float("-inf")), torch.zeros_like(targets_N)
+        for columns in _column_tiles(hidden_ND, weight_VD.shape[0]):
+            raw_Nv = hidden_ND @ weight_VD[columns].T
+            running = running.with_tile(raw_Nv, targets_N, columns, softcap)
+            place_N = raw_Nv.argmax(1)
+            top_N = raw_Nv.gather(1, place_N[:, None])[:, 0].to(best_N.dtype)
+            chosen_N = torch.where(top_N > best_N, place_N + columns.start, chosen_N)
+            best_N = torch.maximum(best_N, top_N)
+        return running.logps(), chosen_N == targets_N
+
+
 class _FrozenHead(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, softcap: float | None) -> Tensor:

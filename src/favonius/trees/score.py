@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +10,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from favonius.errors import UserError
-from favonius.trees.attention import NAME, TreePlan
+from favonius.trees.attention import NAME, AttentionPlan, TreePlan
 from favonius.trees.head import token_logps
-from favonius.trees.pack import Pack, bucket, send
+from favonius.trees.pack import Pack, TreeSpan, bucket, send
 
 
 @dataclass(frozen=True)
@@ -47,17 +48,19 @@ def score(model: PreTrainedModel, batch: Pack) -> Logps:
     return Logps(values_N[send(batch.prediction_M, device)], send(batch.sequence_M, device), batch.sequences)
 
 
-def predicting_states(model: PreTrainedModel, batch: Pack) -> Tensor:
+def predicting_states(
+    model: PreTrainedModel, batch: Pack, plan: Callable[[Sequence[TreeSpan]], AttentionPlan] = TreePlan
+) -> Tensor:
     """The last hidden states of a pack that predict a scored token, [N, D], differentiable.
 
     On CUDA the row is padded here, at its end, to `bucket`; nothing needs to be cut off again, since no padding token
-    is scored.
+    is scored. `plan` makes the attention plan of the row's spans.
     """
     device = model.device
     if device.type == "cuda":
         batch = batch.padded(bucket(batch.tokens))
     hidden_TD = hidden_states(
-        model, send(batch.ids_T, device)[None], send(batch.positions_T, device)[None], TreePlan(batch.spans)
+        model, send(batch.ids_T, device)[None], send(batch.positions_T, device)[None], plan(batch.spans)
     )[0]
     return hidden_TD[send(batch.rows_N, device)]
 

@@ -23,14 +23,14 @@ def unswitched(preference: float, switched: bool) -> float:
     return 3 - preference if switched else preference
 
 
-def weighted_preference(logprobs: Mapping[str, float]) -> float | None:
+def weighted_preference(logprobs: Mapping[str, float], first: str = FIRST, second: str = SECOND) -> float | None:
     """1 (the first shown) to 2 (the second), from the log-probs of the likeliest first tokens of the judge's reply.
 
-    2 − p(m) / (p(m) + p(M)); a token that is not among them has no probability. None where neither is.
+    2 − p(first) / (p(first) + p(second)); a token that is not among them has no probability. None where neither is.
     """
-    first, second = (logprobs.get(name, -math.inf) for name in (FIRST, SECOND))
-    if max(first, second) == -math.inf:
+    weights = [logprobs.get(name, -math.inf) for name in (first, second)]
+    top = max(weights)  # so that exp of very small log-probs is not 0 twice
+    if top == -math.inf:
         return None
-    top = max(first, second)  # so that exp of very small log-probs is not 0 twice
-    weights = math.exp(first - top), math.exp(second - top)
-    return 2 - weights[0] / sum(weights)
+    one, other = (math.exp(weight - top) for weight in weights)
+    return 2 - one / (one + other)

@@ -52,7 +52,9 @@ def _controlled(model: ModelPreferences, difficulty: Difficulty) -> dict[str, An
     }
 
 
-def remarks(preferences: Preferences, found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def remarks(
+    preferences: Preferences, found: Mapping[str, Mapping[str, Any]], difficulty: Difficulty | None
+) -> Iterator[str]:
     """What a reader must know of the input and the scores, a sentence each: nothing is left out without a word."""
     for cause, count in preferences.amiss.counts.most_common():
         yield f"{_rows(count)}: {cause} ({', '.join(preferences.amiss.samples[cause])}{', …' if count > 3 else ''})"
@@ -69,6 +71,11 @@ def remarks(preferences: Preferences, found: Mapping[str, Mapping[str, Any]]) ->
             "was compared with another reference"
         )
     yield from _of_controlled(found)
+    if difficulty is not None and not any(difficulty.of.values()):
+        yield (
+            "the difficulty of the instructions is left out of the regression, so its win rates are not quite the "
+            "published ones; give one with --difficulty (`difficulty`), such as a file of many models' preferences"
+        )
 
 
 def _of_controlled(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

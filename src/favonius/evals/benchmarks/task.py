@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from favonius.data.checks import Drops
+from favonius.engines.config import EngineConfig
 from favonius.run import Context, Inputs, ModelSource
 from favonius.types import JudgedBy, Messages, Noun, Sampling
 
@@ -105,7 +107,11 @@ class Desk:
     context: Context
     inputs: Inputs
     label: str
-    """The model's, for progress bars."""
+    """The model's, for progress bars and in files that name models."""
+    folder: Path
+    """Where the task's result.json will lie; a task may write files of its own there, such as judgments."""
+    engine: EngineConfig
+    """By which the models of the benchmark answer; a task asks its own baseline by it."""
 
 
 class Task(Protocol):

@@ -50,7 +50,7 @@ def answered(prompts: Iterable[RawRow], responses: Iterable[RawRow], left_out: D
     Of a prompt, and of a response to it, the first row counts. A prompt with one instruction that cannot be checked is
     left out whole. UserError where a row has not the fields of its kind.
     """
-    tasks, unfit = _tasks(prompts, left_out)
+    tasks, unfit = read_tasks(prompts, left_out)
     answers = _answers(responses, left_out)
     for prompt in answers:
         if prompt not in tasks and prompt not in unfit:
@@ -61,8 +61,9 @@ def answered(prompts: Iterable[RawRow], responses: Iterable[RawRow], left_out: D
     return [Answered(task, answers[prompt]) for prompt, task in tasks.items() if prompt in answers]
 
 
-def _tasks(rows: Iterable[RawRow], left_out: Drops) -> tuple[dict[str, Task], set[str]]:
-    """Tasks by prompt, and the prompts that have none because it is unfit."""
+def read_tasks(rows: Iterable[RawRow], left_out: Drops) -> tuple[dict[str, Task], set[str]]:
+    """Tasks by prompt, and the prompts that have none because an instruction of theirs cannot be checked; see
+    `answered`."""
     tasks: dict[str, Task] = {}
     unfit: set[str] = set()
     for row in rows:

@@ -130,7 +130,11 @@ def template_for(config: SpokenJudge, inputs: Inputs, form: type[P], built_in: s
         return read_template(
             (files("favonius.judges") / "builtin" / f"{built_in}.yaml").read_text("utf-8"), form, built_in
         )
-    path = Path(inputs.file(config.template))
+    return template_at(Path(inputs.file(config.template)), form)
+
+
+def template_at(path: Path, form: type[P]) -> Template[P]:
+    """The template of a file. UserError as for `template_for`, and where there is no such file."""
     try:
         return read_template(path.read_text(encoding="utf-8"), form, str(path))
     except FileNotFoundError:

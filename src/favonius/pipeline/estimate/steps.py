@@ -11,10 +11,12 @@ from favonius.corpus.config import DataConfig
 from favonius.dialogues.config import DialoguesConfig
 from favonius.dialogues.openings.config import OpeningsConfig
 from favonius.dialogues.seeds import read_seeds
+from favonius.evals.benchmarks.config import BenchmarkConfig
 from favonius.evals.config import EvaluateConfig
 from favonius.feedback.config import AnswersConfig, BestConfig, ConstitutionConfig, PairsConfig, RatingsConfig
 from favonius.pipeline.estimate import feedback, talks
 from favonius.pipeline.estimate.amounts import BYTES_PER_TOKEN, Asks, Estimate
+from favonius.pipeline.estimate.benchmark import of_benchmark
 from favonius.pipeline.estimate.judging import Cases, judging
 from favonius.recipe import AnyStage, Recipe
 from favonius.train.config import TrainConfig
@@ -61,6 +63,8 @@ def _estimate(config: AnyStage, found: Mapping[str, Estimate], folder: Path) -> 
             return _train(config, found[config.rows])
         case EvaluateConfig():
             return _evaluate(config, found[config.prompts], folder)
+        case BenchmarkConfig():
+            return of_benchmark(config, found, folder)
         case _:
             assert_never(config)
 
