@@ -18,7 +18,7 @@ from benchmarks.engine_rows import requests
 from favonius.chat.format import ChatFormat
 from favonius.engines.config import LlamaCpp, Transformers
 from favonius.engines.llamacpp import LlamaCppEngine
-from favonius.engines.prompting import request_ids
+from favonius.engines.prompting import prompted
 from favonius.engines.seeding import request_seed
 from favonius.engines.transformers_engine import TransformersEngine
 from favonius.progress import Progress
@@ -104,7 +104,7 @@ def bare_server(source: ModelSource, slots: int) -> Iterator[Side]:
     def ask(request: Request) -> int:
         answer = server.handle_completions(
             {
-                "prompt": request_ids(form, request, CONTEXT_TOKENS),
+                "prompt": prompted(form, request, CONTEXT_TOKENS).ids,
                 "n_predict": request.sampling.max_tokens,
                 "temperature": request.sampling.temperature,
                 "top_p": request.sampling.top_p,

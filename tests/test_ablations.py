@@ -28,6 +28,7 @@ from favonius.report.gather import Run, read_run
 from favonius.report.public import Public
 from favonius.train.config import TrainConfig
 from favonius.train.loop import Launched, Trainer
+from favonius.train.objectives import DPO
 from tests import training
 from tests.page_reader import Page
 from tests.tiny import save_tiny
@@ -159,7 +160,7 @@ def test_a_stopped_training_goes_on_with_the_same_epochs(tmp_path: Path, monkeyp
     with open(rows / "pairs.jsonl", "a", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in held_out)
     config = training.settings(
-        {"kind": "dpo"}, epochs=3, batch_size=4, learning_rate=1e-3, checkpoint_every=1, evaluate_every="epoch"
+        DPO(), epochs=3, batch_size=4, learning_rate=1e-3, checkpoint_every=1, evaluate_every="epoch"
     )
     base = save_tiny(tmp_path / "base")
     whole = training.train(tmp_path / "whole", base, rows, config)

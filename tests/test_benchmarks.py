@@ -196,7 +196,7 @@ def test_results_of_other_settings_are_named() -> None:
     assert task["notes"] == ["A note.", "b took this task with other settings than a: their numbers do not compare."]
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.floats(-50, 50), st.floats(-50, 50)), min_size=1, max_size=9))
 def test_a_comparison_turned_round_is_its_opposite(scores: list[tuple[float, float]]) -> None:
     """Also of what has no bounds: the interval holds the value."""

@@ -196,8 +196,8 @@ def test_a_run_is_looked_at_like_any_other(
     assert "online-2-answers" in capsys.readouterr().out
     base, trainings = lineage(read_run(run))
     assert (base, [step.name for step in trainings]) == ("base", ["dsft", "online-1-ddpo", "online-2-ddpo"])
-    talked: list[str | None] = []
-    monkeypatch.setattr(terminal, "chat", lambda run, step, sampling: talked.append(step))
+    talked: list[str] = []
+    monkeypatch.setattr(terminal, "chat", lambda run, models, name, sampling, system: talked.append(name))
     assert main(["chat", str(run), "--step", "online-1"]) == main(["chat", str(run)]) == 0
     assert talked == ["online-1-ddpo", "online-1-ddpo"]
     assert saved_recipe(run).aliases["online"] == "online-2-ddpo"

@@ -86,5 +86,5 @@ def _remarks(tasks: Sequence[Record], several: bool) -> list[str]:
         for label, causes in task["left_out"].items():
             lines += [f"{task['name']}, {label}: left out: {cause} × {count:,}" for cause, count in causes.items()]
     if several:
-        lines.append("* told apart from the baseline by the paired interval; `favonius eval compare` tests item by item")
+        lines.append("* told apart from the baseline by the paired interval; `favonius eval compare` says more")
     return ["\n".join(lines)] if lines else []

@@ -137,12 +137,13 @@ def _refuse_far(
     if close.mean <= storage.mean and close.worst <= storage.worst:
         return
     limit = storage.worst if close.worst > storage.worst else storage.mean
+    advice = "" if storage.exact or storage.name == "bf16" else "; a type with more bits may do"
     gaps = [abs(one - other) for one, other in zip(wanted, found, strict=True)]
     place = next(at for at, gap in enumerate(gaps) if not gap <= limit)
     raise MismatchError(
         f"log-probs in llama.cpp are {close.mean:.2g} nats off on average and {close.worst:.2g} at worst, and "
         f"{storage.name} allows {storage.mean:g} and {storage.worst:g}; the first is that of "
-        f"{form.decode([tokens[place]])!r}: {found[place]:.3f} instead of {wanted[place]:.3f}"
+        f"{form.decode([tokens[place]])!r}: {found[place]:.3f} instead of {wanted[place]:.3f}{advice}"
     )
 
 

@@ -14,6 +14,7 @@ from favonius.errors import UserError
 
 ERRORS = {Kept.F32: 0.0, Kept.F16: 1e-3, Kept.BF16: 4e-3, Kept.Q8_0: 0.03, Kept.Q4_1: 0.25, Kept.Q4_0: 0.25}
 """Most that a tensor may be off as it is kept: root mean square of the error over that of the values."""
+SENSITIVE = ("attn_v.weight", "ffn_down.weight")
 F16_MOST = float(np.finfo(np.float16).max)
 
 
@@ -22,7 +23,8 @@ class Storage:
     """One type of file, and what llama.cpp may make of it.
 
     Bounds are nats: how far a token's log-prob may be from torch's in fp32, on average and at worst. They come of what
-    was measured on real models (docs/export.md), three times over; a misplaced tensor is off by nats.
+    was measured on a small model, whose loss by rounding is the largest (docs/export.md). A model that a type spoils is
+    refused with it.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Storage:
     matrices: Kept
     head: Kept
     """Of the output matrix, which is the embedding where the two are tied: it is the most sensitive one."""
+    sensitive: Kept
+    """Of values and of what leads out of a layer: in 4 bits they cost more than all others."""
     mean: float
     worst: float
 
@@ -42,7 +46,11 @@ class Storage:
         """Of llama.cpp's tensor `name`. Rows that no whole number of blocks fills are kept in f16."""
         if len(shape) == 1:
             return Kept.F32
-        wanted = self.head if name in ("output.weight", "token_embd.weight") else self.matrices
+        wanted = self.matrices
+        if name in ("output.weight", "token_embd.weight"):
+            wanted = self.head
+        elif name.endswith(SENSITIVE):
+            wanted = self.sensitive
         return wanted if shape[-1] % gguf.GGML_QUANT_SIZES[wanted][0] == 0 else Kept.F16
 
     def written(self, name: str, tensor: NDArray[np.float32]) -> NDArray[np.generic]:
@@ -56,11 +64,11 @@ class Storage:
 STORAGES = {
     one.name: one
     for one in (
-        Storage("f32", LlamaFileType.ALL_F32, Kept.F32, Kept.F32, 0.002, 0.02),
-        Storage("f16", LlamaFileType.MOSTLY_F16, Kept.F16, Kept.F16, 0.02, 0.2),
-        Storage("bf16", LlamaFileType.MOSTLY_BF16, Kept.BF16, Kept.BF16, 0.05, 0.5),
-        Storage("q8_0", LlamaFileType.MOSTLY_Q8_0, Kept.Q8_0, Kept.Q8_0, 0.1, 1.0),
-        Storage("q4_1", LlamaFileType.MOSTLY_Q4_1, Kept.Q4_1, Kept.Q8_0, 1.0, 6.0),
-        Storage("q4_0", LlamaFileType.MOSTLY_Q4_0, Kept.Q4_0, Kept.Q8_0, 1.0, 6.0),
+        Storage("f32", LlamaFileType.ALL_F32, Kept.F32, Kept.F32, Kept.F32, 0.002, 0.02),
+        Storage("f16", LlamaFileType.MOSTLY_F16, Kept.F16, Kept.F16, Kept.F16, 0.02, 0.2),
+        Storage("bf16", LlamaFileType.MOSTLY_BF16, Kept.BF16, Kept.BF16, Kept.BF16, 0.05, 0.5),
+        Storage("q8_0", LlamaFileType.MOSTLY_Q8_0, Kept.Q8_0, Kept.Q8_0, Kept.Q8_0, 0.5, 4.0),
+        Storage("q4_1", LlamaFileType.MOSTLY_Q4_1, Kept.Q4_1, Kept.Q8_0, Kept.Q8_0, 1.5, 12.0),
+        Storage("q4_0", LlamaFileType.MOSTLY_Q4_0, Kept.Q4_0, Kept.Q8_0, Kept.Q8_0, 1.5, 12.0),
     )
 }
