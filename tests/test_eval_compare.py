@@ -92,7 +92,9 @@ def test_many_headlines_are_adjusted_for(tmp_path: Path, capsys: pytest.CaptureF
     """Eight wins of eight: p = 2 / 2⁸; one of two tasks, so twice that. The other task's p is 1 and stays 1."""
     names = "abcdefgh"
     for label, gain in (("mine", 1.0), ("theirs", 0.0)):
-        save(tmp_path / label / "clear", rows({name: (1.0 + gain) * place for place, name in enumerate(names, start=1)}))
+        save(
+            tmp_path / label / "clear", rows({name: (1.0 + gain) * place for place, name in enumerate(names, start=1)})
+        )
         save(tmp_path / label / "even", rows(dict.fromkeys(names, 5.0)))
     found, _ = asked(capsys, tmp_path / "mine", tmp_path / "theirs")
     clear, even = found["tasks"]

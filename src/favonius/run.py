@@ -32,6 +32,7 @@ from pydantic_core import CoreSchema, core_schema
 from favonius import __version__
 from favonius.errors import UserError
 from favonius.files import drop_leftovers, read_json, sha256_file, write_json
+from favonius.machine import Machine, this_machine
 from favonius.progress import Progress
 from favonius.types import Noun, Price, digest
 
@@ -204,6 +205,8 @@ class Manifest(Noun):
     attempts: int
     finished_at: str
     versions: dict[str, str]
+    machine: Machine | None = None
+    """None in what older versions of Favonius wrote."""
     left_open: tuple[str, ...] = ()
     """Why there is more to do (see `Context.left_open`); empty where the step is finished."""
 
@@ -259,6 +262,7 @@ class StepFolder:
             attempts=attempt,
             finished_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=versions(),
+            machine=this_machine(),
             left_open=tuple(left_open),
         )
         write_json(self.path / "done.json", manifest.model_dump())

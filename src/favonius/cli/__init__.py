@@ -113,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
     _add_run(chat)
     _add_sampling(chat)
     _add_serve(command("serve", "Answer OpenAI's API with the models of runs, or with other weights."))
+    _add_demo(command("demo", "Open a web page to chat with a run's models and to vote on their answers."))
     return top
 
 
@@ -200,7 +201,12 @@ def _add_feedback_show(show: argparse.ArgumentParser) -> None:
 
 
 def _add_pairs(pairs: argparse.ArgumentParser) -> None:
-    pairs.add_argument("file", metavar="FILE", help="rows like UltraFeedback's: a file, a folder, or hf://owner/name")
+    pairs.add_argument(
+        "file", nargs="?", metavar="FILE", help="rows like UltraFeedback's: a file, a folder, or hf://owner/name"
+    )
+    pairs.add_argument(
+        "--from-votes", type=Path, metavar="VOTES", help="instead of FILE: votes cast in `favonius demo`, no rule"
+    )
     pairs.add_argument("--out", type=Path, metavar="FILE", help="where the pairs go (.jsonl)")
     pairs.add_argument("--compare", action="store_true", help="tell how all rules differ on FILE")
     pairs.add_argument(
@@ -258,6 +264,19 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
         "--at-once", type=int, default=64, metavar="N", help="requests answered or waiting; more get 429"
     )
     serve.add_argument("--seconds", type=float, default=600.0, metavar="S", help="longest time for one request")
+
+
+def _add_demo(demo: argparse.ArgumentParser) -> None:
+    _add_run(demo)
+    demo.add_argument("--host", default="127.0.0.1", help="whom to listen to (default: this machine alone)")
+    demo.add_argument("--port", type=int, default=7860, help="0 takes a free one (default: 7860)")
+    demo.add_argument("--password-file", type=Path, metavar="FILE", help="holds what whoever opens the page must know")
+    demo.add_argument(
+        "--server", metavar="URL", help="ask the models of this server instead, such as http://127.0.0.1:8000/v1"
+    )
+    demo.add_argument("--api-key-file", type=Path, metavar="FILE", help="with --server: holds the key that it wants")
+    demo.add_argument("--slots", type=int, default=8, metavar="N", help="answers written at once by each model")
+    demo.add_argument("--context-tokens", type=int, default=2048, metavar="N", help="prompt and answer together")
 
 
 def _add_sampling(chat: argparse.ArgumentParser) -> None:

@@ -30,9 +30,14 @@ def dispatch(options: argparse.Namespace) -> int:
 
             return data.check(options)
         case "pairs":
-            from favonius.cli import pairs
+            if options.from_votes is not None:
+                from favonius.cli import pairs_of_votes
 
-            pairs.run(options)
+                pairs_of_votes.run(options)
+            else:
+                from favonius.cli import pairs
+
+                pairs.run(options)
         case "run":
             run(options.recipe, options.out, options.overrides, options.with_ablations, options.until)
         case "check":
@@ -57,6 +62,10 @@ def dispatch(options: argparse.Namespace) -> int:
             from favonius.cli import serve
 
             serve.run(options)
+        case "demo":
+            from favonius.cli import demo
+
+            demo.run(options)
         case "export":
             from favonius.cli import export
 

@@ -24,13 +24,19 @@ from favonius.serve.server import read_key, serve
 def run(options: argparse.Namespace) -> None:
     """Serve until told to stop. UserError where a model is not there, two have one name, or the key is unfit."""
     key = None if options.api_key_file is None else read_key(options.api_key_file)
+    models = models_of(options.models, options.template, options.slots, options.context_tokens)
+    limits = Limits(at_once=options.at_once, seconds=options.seconds)
+    serve(models, options.host, options.port, Progress().say, limits, key)
+
+
+def models_of(given: list[str], template: str, slots: int, context_tokens: int) -> Models:
+    """The models that a command line names. UserError where one is not there, or two have one name."""
     openings: dict[str, Opening] = {}
-    for name, source in _sources(options.models, options.template):
+    for name, source in _sources(given, template):
         if name in openings:
             raise UserError(f"two models would be called {name}; serve them from addresses of their own")
-        openings[name] = partial(_engine, source, options.slots, options.context_tokens)
-    limits = Limits(at_once=options.at_once, seconds=options.seconds)
-    serve(Models(openings), options.host, options.port, Progress().say, limits, key)
+        openings[name] = partial(_engine, source, slots, context_tokens)
+    return Models(openings)
 
 
 def _sources(given: list[str], template: str) -> Iterator[tuple[str, ModelSource]]:

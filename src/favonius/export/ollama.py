@@ -78,8 +78,8 @@ llama-server -m {file} --jinja -c {context} {drawing}
 ollama create {name} -f Modelfile
 ollama run {name}
 
-# vLLM serves the folder of `favonius export … --to hf`, at http://127.0.0.1:8000/v1
-vllm serve ./{name}-hf --max-model-len {context}
+# vLLM serves the folder DIR of `favonius export … --to hf --out DIR`, at http://127.0.0.1:8000/v1
+vllm serve DIR --max-model-len {context}
 """
 
 

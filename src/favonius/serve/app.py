@@ -125,7 +125,7 @@ class Server:
     async def _chat(self, request: web.Request, body: ChatBody) -> web.StreamResponse:
         engine = await self.models.get(body.model)
         asked = of_chat(body, engine)
-        heading = replies.Heading(body.model, "chatcmpl")
+        heading = replies.Heading(body.model, "chatcmpl", engine.model)
         if body.stream:
             return await stream(request, chat_chunks(engine, asked, body, heading))
         written = await write_all(engine, asked)
@@ -138,7 +138,7 @@ class Server:
     async def _complete(self, request: web.Request, body: CompletionBody) -> web.StreamResponse:
         engine = await self.models.get(body.model)
         asked = of_completion(body, engine)
-        heading = replies.Heading(body.model, "cmpl")
+        heading = replies.Heading(body.model, "cmpl", engine.model)
         if body.stream:
             return await stream(request, text_chunks(engine, asked, body, heading))
         written = [one.told(own) for one, own in zip(asked, await write_all(engine, asked), strict=True)]

@@ -24,11 +24,19 @@ class Heading:
 
     model: str
     prefix: str
+    fingerprint: str
+    """Digest of the weights and template that answer."""
     id: str = field(default_factory=lambda: secrets.token_hex(12))
     created: int = field(default_factory=lambda: int(time.time()))
 
     def record(self, kind: str) -> Record:
-        return {"id": f"{self.prefix}-{self.id}", "object": kind, "created": self.created, "model": self.model}
+        return {
+            "id": f"{self.prefix}-{self.id}",
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
+        }
 
 
 def chat_choice(index: int, written: Written, with_logprobs: bool) -> Record:

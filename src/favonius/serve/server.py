@@ -6,7 +6,8 @@ import asyncio
 import ipaddress
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiohttp import web
@@ -32,22 +33,36 @@ def serve(models: Models, host: str, port: int, say: Callable[[str], None], limi
 async def _serve(
     models: Models, host: str, port: int, say: Callable[[str], None], limits: Limits, key: str | None
 ) -> None:
+    stop = stop_signal()
+    async with listening(models, host, port, limits, key) as address:
+        say(f"{address} serves {', '.join(models.names)}; Ctrl-C ends it")
+        await stop.wait()
+        say("no new requests; what has begun is answered")
+
+
+def stop_signal() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT from now on. Only in the main thread."""
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    return stop
+
+
+@asynccontextmanager
+async def listening(models: Models, host: str, port: int, limits: Limits, key: str | None) -> AsyncGenerator[str, None]:
+    """The address of a server that answers within the block, such as http://127.0.0.1:8000/v1; at its end what has
+    begun is answered and the models are closed. UserError where the address is taken."""
     # Handlers are cancelled where their client has left, which stops the writing.
     app = application(models, limits, key)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=DRAIN_SECONDS, access_log=None)
     await runner.setup()
-    stop = asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
     try:
         site = web.TCPSite(runner, host, port)
         try:
             await site.start()
         except OSError as error:
             raise UserError(f"--port {port}: {host} cannot be listened at ({error.strerror}); take another") from None
-        say(f"http://{_named(host)}:{_port(runner)}/v1 serves {', '.join(models.names)}; Ctrl-C ends it")
-        await stop.wait()
-        say("no new requests; what has begun is answered")
+        yield f"http://{named(host)}:{_port(runner)}/v1"
     finally:
         await runner.cleanup()
         models.close()
@@ -61,18 +76,19 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def read_key(file: Path) -> str:
-    """The key alone in a file. UserError where there is none, or it can be guessed."""
+def read_key(file: Path, option: str = "--api-key-file", least: int = LEAST_KEY) -> str:
+    """The key alone in a file. UserError where there is none, or with fewer letters than `least` it can be guessed."""
     try:
         key = file.expanduser().read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--api-key-file {file}: cannot be read ({type(error).__name__})") from None
-    if len(key) < LEAST_KEY or any(letter.isspace() for letter in key):
-        raise UserError(f"--api-key-file {file}: must hold one key of {LEAST_KEY} characters or more, and nothing else")
+        raise UserError(f"{option} {file}: cannot be read ({type(error).__name__})") from None
+    if len(key) < least or any(letter.isspace() for letter in key):
+        raise UserError(f"{option} {file}: must hold one key of {least} characters or more, and nothing else")
     return key
 
 
-def _named(host: str) -> str:
+def named(host: str) -> str:
+    """As it stands in an address."""
     return f"[{host}]" if ":" in host else host
 
 
