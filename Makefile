@@ -3,6 +3,7 @@
 # make smoke       the same in little
 # make test        the tests
 # make bench       Favonius' training step against TRL's; PAIRS=FILE.jsonl.gz names rows, made up otherwise
+# make docs        the documentation as a site, in build/site; dead links end it
 # make check       lint, format, types, import floors
 # make clean       removes .venv and caches, keeps runs
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN = .venv/bin
 READY = .venv/.ready
 PIP = $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: setup quickstart smoke test bench check clean
+.PHONY: setup quickstart smoke test bench docs check clean
 
 setup: $(READY)
 
@@ -37,6 +38,9 @@ test: setup
 
 bench: setup
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.suite $(if $(PAIRS),--rows $(PAIRS))
+
+docs: setup
+	$(BIN)/mkdocs build --strict
 
 check: setup
 	$(BIN)/ruff check .

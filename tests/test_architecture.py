@@ -13,7 +13,11 @@ from favonius.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
 LONGEST_FILE = 400
-SHIPPED = ("ablations", "constitution", "dialogues", "feedback", "online", "own-data", "quickstart", "smoke")
+SHIPPED = (
+    "ablations", "constitutional", "feedback", "iterative", "notus-7b", "own-data", "own-topic", "quickstart", "smoke",
+    "smollm2-135m", "smollm2-360m", "zephyr-7b-beta-handbook", "zephyr-7b-beta-lora", "zephyr-7b-beta-qlora",
+    "zephyr-7b-beta", "zephyr-7b-gemma",
+)  # fmt: skip
 
 
 def test_imports_go_down_the_floors() -> None:

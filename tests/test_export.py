@@ -19,12 +19,12 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from favonius.card.words import shown_source
 from favonius.chat.format import ChatFormat
 from favonius.chat.template import ZEPHYR
 from favonius.cli import main
 from favonius.errors import UserError
 from favonius.export import check_gguf, families, probes
-from favonius.export.card import shown_source
 from favonius.export.families import neighbouring
 from favonius.export.make import Export, export
 from favonius.export.ollama import commands, modelfile, turns
@@ -150,7 +150,7 @@ def test_every_family_says_in_llama_cpp_what_it_says_in_torch(case: str, tmp_pat
     folder = export(Export(step, "gguf", "f32"), quiet())
     assert folder == tmp_path / "run" / "exports" / "dsft-gguf-f32"
     assert {path.name for path in folder.iterdir()} == {
-        "little-dsft-f32.gguf", "Modelfile", "commands.txt", "README.md",
+        "little-dsft-f32.gguf", "Modelfile", "commands.txt", "README.md", "card.json",
     }  # fmt: skip
     card = (folder / "README.md").read_text()
     assert "1 of 1 prompts" in card

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from favonius.errors import UserError
 from favonius.files import write_json
@@ -13,8 +13,8 @@ from favonius.machine import Machine
 from favonius.report.gather import Estimate
 from favonius.types import Noun, digest
 
-KIND = "favonius run card"
-SCHEMA = 1
+KIND: Literal["favonius run card"] = "favonius run card"
+SCHEMA: Literal[1] = 1
 MOST_PROBLEMS = 3
 
 
@@ -65,24 +65,24 @@ class CardStep(Noun):
     version: int | None = None
     config: dict[str, Any] | None = None
     """All that its result depends on, defaults included."""
-    inputs: dict[str, str] = {}
+    inputs: dict[str, str] = Field(default={})
     """Digest of each model, step and file that it names."""
     identity: str | None = None
     """Digest of stage, version, config and inputs, its files named as the card's recipe names them."""
-    outputs: dict[str, str] = {}
+    outputs: dict[str, str] = Field(default={})
     """sha256 of each file that it made."""
     output_digest: str | None = None
     read: int | None = None
     """Rows that came in, where its stage counts them."""
     kept: int | None = None
-    dropped: dict[str, int] = {}
+    dropped: dict[str, int] = Field(default={})
     """By cause."""
     filters: tuple[FilterCount, ...] = ()
     tokens: int | None = None
     seconds: float | None = None
     attempts: int = 0
     finished_at: str | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default={})
     machine: Machine | None = None
     left_open: tuple[str, ...] = ()
     """Why a step that is done has more to do."""
@@ -157,6 +157,13 @@ class Contamination(Noun):
     overlapping: int
 
 
+class MeasuredModel(Noun):
+    name: str
+    """Of a step or a model of the recipe."""
+    digest: str | None
+    """Of the weights that were measured; None where its records do not tell."""
+
+
 class Evaluation(Noun):
     """A table of one evaluate step, or of one task of a benchmark step."""
 
@@ -168,11 +175,11 @@ class Evaluation(Noun):
     judge: str
     judge_is_teacher: bool
     baseline: str | None
-    models: dict[str, str]
-    """Label → step or model of the recipe."""
+    models: dict[str, MeasuredModel]
+    """By label, in the table's order."""
     metrics: tuple[CardMetric, ...]
     against: tuple[Against, ...] = ()
-    left_out: dict[str, dict[str, int]] = {}
+    left_out: dict[str, dict[str, int]] = Field(default={})
     """By label and cause."""
     contamination: Contamination | None = None
     notes: tuple[str, ...] = ()
@@ -240,7 +247,9 @@ def read_card(file: Path) -> RunCard:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({type(error).__name__}); give a file that `favonius card` wrote") from None
+        raise UserError(
+            f"{file}: cannot be read ({type(error).__name__}); give a file that `favonius card` wrote"
+        ) from None
     try:
         return RunCard.model_validate_json(text)
     except ValidationError as error:

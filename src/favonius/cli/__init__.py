@@ -15,6 +15,7 @@ from pathlib import Path
 
 from favonius import __doc__ as summary
 from favonius import __version__
+from favonius.cli.card_options import add_card, add_replay
 from favonius.cli.eval_options import add_evaluations
 from favonius.cli.export_options import add_export
 from favonius.errors import FavoniusError, StoppedError
@@ -76,7 +77,9 @@ def parser() -> argparse.ArgumentParser:
     _add_recipe(run)
     run.add_argument("--out", type=Path, metavar="DIR", help="the run folder (default: runs/<the recipe's name>)")
     run.add_argument("--until", metavar="STEP", help="the last step to run")
-    _add_recipe(command("check", "Check a recipe and print its plan; downloads nothing, runs nothing."))
+    check = command("check", "Check a recipe and print its plan; downloads nothing, runs nothing.")
+    _add_recipe(check)
+    _add_plan(check)
     command("schema", "Print the JSON Schema of recipes, for editors.")
     _add_run(command("status", "Tell where each step of a run stands, and why."))
     _add_run(command("report", "Write the page of a run again and print its path."))
@@ -106,9 +109,11 @@ def parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
     )
-    _add_pairs(command("pairs", "Make preference pairs of a file of rated answers by one rule, or compare the rules."))
+    _add_pairs(command("pairs", "Make preference pairs of rated answers by one rule, or of votes, or compare rules."))
     add_evaluations(command("eval", "Benchmark models, compare their results, or score stored answers."), common)
     add_export(command("export", "Take a step's model out of its run, checked: for transformers, llama.cpp or peft."))
+    add_card(command("card", "Write a run's card: what it was made of and came to, fit to be shown and made again."))
+    add_replay(command("replay", "Make a card's run again, and tell what came out otherwise; exit 1 where it differs."))
     chat = command("chat", "Talk to a model that a run has trained.")
     _add_run(chat)
     _add_sampling(chat)
@@ -128,6 +133,22 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
         help="replace a value of the recipe, such as steps.dsft.epochs=2; may be given several times",
     )
     command.add_argument("--with-ablations", action="store_true", help="run the steps marked `ablation: true` too")
+
+
+def _add_plan(check: argparse.ArgumentParser) -> None:
+    where = check.add_mutually_exclusive_group()
+    where.add_argument(
+        "--measure",
+        action="store_true",
+        help="add time, memory and disk on this machine, from dry steps of a few layers (a minute or so)",
+    )
+    where.add_argument(
+        "--hardware",
+        metavar="KIND:GIB",
+        help="add memory and disk on another machine, such as cuda:80 (each GPU) or cpu:16 (seconds)",
+    )
+    check.add_argument("--out", type=Path, metavar="DIR", help="the run folder, whose rows are counted where they are")
+    check.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:

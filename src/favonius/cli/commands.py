@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from favonius.cli import ledger, tables
 from favonius.errors import UserError, machine_failures
-from favonius.pipeline.estimate import Estimate, dollars, estimate
 from favonius.pipeline.plan import plan
 from favonius.pipeline.saved import current_recipe, known_digests, read_origin, saved_recipe
 from favonius.pipeline.talkers import last_trained, talkers
 from favonius.progress import Progress
-from favonius.recipe import Recipe, load_recipe
+from favonius.recipe import load_recipe
 from favonius.recipe.parameters import with_files_from_here
 from favonius.recipe.schema import json_schema
 from favonius.types import Sampling
@@ -41,7 +39,9 @@ def dispatch(options: argparse.Namespace) -> int:
         case "run":
             run(options.recipe, options.out, options.overrides, options.with_ablations, options.until)
         case "check":
-            check(options.recipe, options.overrides, options.with_ablations)
+            from favonius.cli import check
+
+            check.run(options)
         case "schema":
             print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
         case "status":
@@ -70,6 +70,14 @@ def dispatch(options: argparse.Namespace) -> int:
             from favonius.cli import export
 
             export.run(options)
+        case "card":
+            from favonius.cli import card
+
+            card.run(options)
+        case "replay":
+            from favonius.cli import replay
+
+            return replay.run(options)
         case "chat":
             asked = {name: getattr(options, name, None) for name in Sampling.model_fields}
             chat(
@@ -91,29 +99,6 @@ def run(path: Path, out: Path | None, overrides: list[str], with_ablations: bool
     print(f"report: {page}")
     if last_trained(folder) is not None:
         print(f"talk to the model: favonius chat {folder}")
-
-
-def check(path: Path, overrides: list[str], with_ablations: bool) -> None:
-    overrides = [with_files_from_here(text, path.parent) for text in overrides]
-    recipe = load_recipe(path, overrides, with_ablations)
-    estimates = estimate(recipe, path.parent)
-    print(tables.checked(path, recipe, estimates))
-    refuse_above_cap(recipe, estimates)
-
-
-def refuse_above_cap(recipe: Recipe, estimates: Mapping[str, Estimate]) -> None:
-    """UserError where a run, or a step with a purse of its own, can cost more than the budget allows."""
-    if recipe.budget is None:
-        return
-    costs = {name: dollars(recipe, step) for name, step in estimates.items()}
-    caps = {"the run": (sum(costs.values()), recipe.budget.dollars)}
-    caps |= {f"step {name}": (costs[name], cap) for name, cap in recipe.budget.steps.items()}
-    for what, (cost, cap) in caps.items():
-        if cost > cap:
-            raise UserError(
-                f"budget: {what} can cost up to ${cost:,.2f}, and ${cap:,.2f} are allowed; raise the budget, or lower "
-                "limit, rounds or max_tokens (a run that is started anyway ends cleanly when its money is spent)"
-            )
 
 
 def status(folder: Path) -> None:

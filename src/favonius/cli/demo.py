@@ -10,6 +10,7 @@ from pathlib import Path
 from favonius.cli.serve import models_of
 from favonius.data.raw import counted
 from favonius.errors import UserError
+from favonius.pipeline.saved import saved_recipe
 from favonius.progress import Progress
 from favonius.serve.app import Limits
 from favonius.serve.demo import votes
@@ -34,6 +35,7 @@ def run(options: argparse.Namespace) -> None:
 
 async def _over_ours(options: argparse.Namespace) -> None:
     """Over a server of the run's models in this process, which answers the page alone."""
+    saved_recipe(options.run)  # refuses what is no run: a folder that is itself a model would be served
     models = models_of([str(options.run)], "own", options.slots, options.context_tokens)
     key = secrets.token_urlsafe(32)
     async with listening(models, LOOPBACK, 0, Limits(), key) as address:
@@ -49,9 +51,8 @@ async def _over_theirs(options: argparse.Namespace) -> None:
 async def _page(options: argparse.Namespace, client: Client) -> None:
     path: Path = options.run / VOTES
     say, stop = Progress().say, stop_signal()
-    password = None
-    if options.password_file is not None:
-        password = read_key(options.password_file, "--password-file", SHORTEST_PASSWORD)
+    locked = options.password_file is not None
+    password = read_key(options.password_file, "--password-file", SHORTEST_PASSWORD) if locked else None
     stored = votes.Reading()
     count = len(list(votes.read(path, stored))) if path.exists() else 0
     models = await client.models()
@@ -60,8 +61,6 @@ async def _page(options: argparse.Namespace, client: Client) -> None:
     page = Page(options.run.resolve().name, client, tuple(models), path)
     async with serving_page(page, options.host, options.port, password) as address:
         say(f"{address} chats with {', '.join(models)}; Ctrl-C ends it")
-        say(
-            f"votes go to {path}, which holds {count:,}"
-            + (f" and {counted(stored.torn, 'torn line')}" if stored.torn else "")
-        )
+        torn = f" and {counted(stored.torn, 'torn line')}" if stored.torn else ""
+        say(f"votes go to {path}, which holds {counted(count, 'vote')}{torn}")
         await stop.wait()

@@ -24,18 +24,25 @@ WHOLE_SCORES = ("overall", "aspects", "both")
 
 def refuse_misfits(options: argparse.Namespace) -> None:
     """UserError for options that contradict each other or name nothing; what FILE must show is not looked at."""
+    if options.file is None:
+        raise UserError("name a file of rated answers, or one of votes with --from-votes")
     if options.out is None and not options.compare:
         raise UserError("nothing to do: name the file for the pairs with --out, or compare the rules with --compare")
+    refuse_bad_output(options)
+    if options.reference is not None and not options.compare:
+        raise UserError("--reference is held against the rules' labels; add --compare")
+    _rule(options)
+    _kept_sources(options.keep_source)
+
+
+def refuse_bad_output(options: argparse.Namespace) -> None:
+    """UserError for options that cannot say where pairs go, in which form, and how many are held out."""
     if options.out is not None and options.out.suffix != ".jsonl":
         raise UserError(f"--out {options.out}: pairs are written as .jsonl")
     if options.form not in PAIR_FORMS:
         raise UserError(f"--as {options.form}: no such form{choice(options.form, PAIR_FORMS)}")
     if options.test_share is not None and not 0 < options.test_share < 1:
         raise UserError(f"--test-share {options.test_share:g}: must be between 0 and 1")
-    if options.reference is not None and not options.compare:
-        raise UserError("--reference is held against the rules' labels; add --compare")
-    _rule(options)
-    _kept_sources(options.keep_source)
 
 
 def binarisation(options: argparse.Namespace, aspects: Sequence[str]) -> Binarisation:

@@ -72,7 +72,8 @@ def _reasked(steps: Sequence[str]) -> list[str]:
 
 def _uncounted(step: str, sources: Sequence[str]) -> str:
     return (
-        f"Rows of {', '.join(sources)} are in none of them, as only {step} reads them; set its `rows` to have bounds."
+        f"Rows of {', '.join(sources)} are in none of them, as only {step} reads them; set its `rows`, or those of the "
+        "sources, to have bounds."
     )
 
 

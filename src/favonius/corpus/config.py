@@ -55,6 +55,8 @@ _HUB = re.compile(r"hf://(?:datasets/)?[^/@\s]+/[^/@\s]+(?:@[^/@\s]+)?(?:/[^/\s]
 class Source(Noun):
     """Rows from one place."""
 
+    not_identity: ClassVar[frozenset[str]] = frozenset({"rows"})
+
     path: RowsRef | None = None
     """A file of rows or a folder of such files (JSON, JSON lines, CSV, Parquet, Arrow), or ..."""
     hub: str | None = None
@@ -76,6 +78,8 @@ class Source(Noun):
     """In a weighted mixture, how often it may be gone through."""
     salvage: bool = False
     """Read the whole rows of broken files and count what is lost; without it such a file is refused."""
+    rows: int | None = Field(default=None, ge=1)
+    """Of a hub dataset, how many it has: for `favonius check`, which fetches nothing to count them."""
     held_out: bool = False
     """All its rows are held out, and rows of other sources that have the prompt of one of them are dropped."""
 
@@ -89,6 +93,8 @@ class Source(Noun):
             raise ValueError("split, shape and salvage are for files; rows of a step are known")
         if self.hub is not None and not _HUB.fullmatch(self.hub):
             raise ValueError(f"{self.hub}: write a hub dataset as hf://owner/name[@revision][/config]")
+        if self.rows is not None and self.hub is None:
+            raise ValueError("rows of a source says how many a hub dataset has; those of files and steps are counted")
         if self.held_out and (self.weight is not None or self.max_repeats > 1):
             raise ValueError("a held-out source is taken whole and once; leave weight and max_repeats out")
         return self

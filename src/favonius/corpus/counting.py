@@ -98,7 +98,7 @@ def _count(source: Source, folder: Path, steps: Mapping[str, Most]) -> _Count:
     if source.step is not None:
         return _count_of_step(steps[source.step])
     if source.path is None:
-        return _Count(None, source.shape)
+        return _Count(source.rows, source.shape)
     path, intake = folder / source.path, Intake()
     shape, rows = read_any(str(path), shape=source.shape, split=source.split, salvage=source.salvage, intake=intake)
     prompts, answers, longest = _longest(islice(rows, READ_THROUGH))

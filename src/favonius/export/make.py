@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from favonius.card.build import run_card
+from favonius.card.nouns import write_card
+from favonius.card.words import model_card, shown_source
 from favonius.chat.format import ChatFormat
 from favonius.errors import UserError
 from favonius.export.adapter import check_adapter, write_adapter
-from favonius.export.card import card, shown_source
 from favonius.export.check_gguf import check_gguf
 from favonius.export.gguf_file import architecture_of, write_gguf
 from favonius.export.hf_folder import DTYPES, check_hf, write_hf
@@ -124,7 +126,9 @@ def _adapter(origin: Origin, form: ChatFormat, folder: Path, progress: Progress)
 
 
 def _finish(origin: Origin, title: str, how: str, checks: Sequence[str], folder: Path, progress: Progress) -> None:
-    write_text(folder / "README.md", card(origin, title, how, checks))
+    card = run_card(origin.run, with_contents=False)
+    write_card(folder / "card.json", card)
+    write_text(folder / "README.md", model_card(card, origin.step.name, title, how, checks))
     for check in checks:
         progress.say(f"  {check}")
 

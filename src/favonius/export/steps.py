@@ -24,11 +24,7 @@ class Done:
     stage: str
     config: Mapping[str, Any]
     inputs: Mapping[str, str]
-    stats: Mapping[str, Any]
-    outputs: Mapping[str, str]
     digest: str
-    versions: Mapping[str, str]
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -118,9 +114,5 @@ def read_done(folder: Path) -> Done | None:
         stage=identity.stage,
         config=identity.config,
         inputs=identity.inputs,
-        stats=step.stats(),
-        outputs=manifest.outputs,
         digest=manifest.output_digest(),
-        versions=manifest.versions,
-        seconds=manifest.seconds,
     )

@@ -20,7 +20,7 @@ class ModelConfig(Noun):
       `hub-owner/name` or `hub-owner/name@revision`
       a local folder of safetensors, or a local `.gguf` file
       `api://name`   a model that can only be talked to, by the name that its servers know it by; the steps that talk
-      to it say with `engine: {kind: openai, endpoints: […]}` where those are.
+        to it say with `engine: {kind: openai, endpoints: […]}` where those are.
     """
 
     source: str

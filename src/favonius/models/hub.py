@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -51,3 +51,9 @@ def fetch(spec: HubSpec, terms: str | None, progress: Progress, files: Sequence[
             "cache; go online and run again, or give a local folder"
         ) from error
     return Path(folder)
+
+
+def in_cache(spec: HubSpec, file: str) -> Path | None:
+    """`file` of the repository where the hub's client keeps it on this machine; None: it is not there. Asks nobody."""
+    found = try_to_load_from_cache(spec.repository, file, revision=spec.revision)
+    return Path(found) if isinstance(found, str) else None

@@ -68,7 +68,12 @@ def read_document(path: Path) -> Document:
         raise UserError(f"{path}: this is a folder; name a recipe file") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    return _Reader(str(path), numbered=True).read(text)
+    return read_text(text, str(path))
+
+
+def read_text(text: str, source: str) -> Document:
+    """As `read_document`, of text that comes from `source`."""
+    return _Reader(source, numbered=True).read(text)
 
 
 def read_override(text: str) -> tuple[tuple[str, ...], Document]:

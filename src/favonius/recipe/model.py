@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Set
+from pathlib import PurePath
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints
@@ -90,7 +91,7 @@ def _as_written(value: Any, leaving_out: Set[str]) -> Any:
         return {key: _as_written(item, leaving_out) for key, item in value.items() if not _names(item, leaving_out)}
     if isinstance(value, (list, tuple)):
         return [_as_written(item, leaving_out) for item in value if not _names(item, leaving_out)]
-    return str(value) if isinstance(value, Reference) else value
+    return str(value) if isinstance(value, (Reference, PurePath)) else value
 
 
 def _names(value: Any, steps: Set[str]) -> bool:

@@ -35,6 +35,8 @@ from favonius.train.config import TrainConfig
 WORKER = "favonius.train.worker"
 RENDEZVOUS = "FAVONIUS_RENDEZVOUS"
 PORT = 29400
+JOIN = "join"
+"""File beside the job that holds the command of the other nodes; recipes/launch/join.sh waits for it there."""
 SECONDS_TO_STOP = 3600
 """How long processes that were asked to stop may take for the step at hand and its checkpoint."""
 SECONDS_TO_MEET = 3600
@@ -80,7 +82,9 @@ def launch(job: Job, progress: Progress) -> None:
     path = job.write()
     config = _launch_config(job)
     if job.config.nodes > 1:
-        progress.say(f"  waits for {job.config.nodes - 1} more; on each, run: {_command(job, config, path)}")
+        command = _command(job, config, path)
+        write_text(job.folder / JOIN, f"{command}\n")
+        progress.say(f"  waits for {job.config.nodes - 1} more; on each, run: {command}")
     with _signals_kept(), _quiet():
         try:
             elastic_launch(config, sys.executable)("-m", WORKER, str(path.resolve()))
@@ -125,7 +129,7 @@ def _launch_config(job: Job) -> LaunchConfig:
 def _command(job: Job, config: LaunchConfig, path: Path) -> str:
     options = {
         "nnodes": job.config.nodes, "nproc-per-node": job.config.processes, "rdzv-backend": config.rdzv_backend,
-        "rdzv-endpoint": config.rdzv_endpoint, "rdzv-id": config.run_id,
+        "rdzv-endpoint": config.rdzv_endpoint, "rdzv-id": config.run_id, "shutdown-timeout": SECONDS_TO_STOP,
     }  # fmt: skip
     words = ["torchrun", *(f"--{name}={value}" for name, value in options.items()), "-m", WORKER, str(path.resolve())]
     return shlex.join(words)

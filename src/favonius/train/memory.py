@@ -58,6 +58,12 @@ def activation_bytes(model: PreTrainedModel, dtype: torch.dtype) -> int:
     return int(config.num_hidden_layers * (in_dtype * dtype.itemsize + 2 * 4 * hidden))
 
 
+def checkpoint_bytes(model: PreTrainedModel, dtype: torch.dtype) -> int:
+    """What one token leaves in all decoder layers where each keeps its input alone."""
+    config = model.config.get_text_config()
+    return int(config.num_hidden_layers * config.hidden_size * dtype.itemsize)
+
+
 def free_memory(device: torch.device) -> int:
     """Bytes that tensors on `device` could still take."""
     if device.type == "cuda":

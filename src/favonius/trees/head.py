@@ -58,6 +58,17 @@ def likeliest(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, softcap: 
         return running.logps(), chosen_N == targets_N
 
 
+def head_bytes(positions: int, shape: tuple[int, int], dtype: torch.dtype, device: str, trained: bool) -> int:
+    """What `token_logps` of so many positions takes at most, by a head of `shape` [V, D] on a `device` type.
+
+    Logits that are kept, two tiles in fp32, and the head's own gradient where it is trained.
+    """
+    vocabulary, hidden = shape
+    kept = min(positions * vocabulary * dtype.itemsize, KEEP_BYTES)
+    tile = min(CPU_TILE if device == "cpu" else GPU_TILE, positions * vocabulary)
+    return int(kept + 2 * 4 * tile + (vocabulary * hidden * dtype.itemsize if trained else 0))
+
+
 class _FrozenHead(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, softcap: float | None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -25,11 +26,11 @@ class ChatTab:
         self.talk = gr.State(())
         self.model = gr.Dropdown(list(models), value=models[-1], label="Model", interactive=True)
         self.shown = gr.Chatbot(
-            label="Talk", show_label=False, height="max(300px, 52vh)", buttons=["copy"], placeholder="Say something.",
+            label="Talk", show_label=False, height="max(240px, 46vh)", buttons=["copy"], placeholder="Say something.",
             elem_id="talk", allow_tags=False, layout="bubble",
         )  # fmt: skip
         self.box = gr.Textbox(
-            show_label=False, label="Message", placeholder="Your message", submit_btn=True, lines=1, max_lines=8,
+            "", show_label=False, label="Message", placeholder="Your message", submit_btn=True, lines=1, max_lines=8,
             elem_id="chat-message", autofocus=True,
         )  # fmt: skip
         with gr.Row():
@@ -46,50 +47,38 @@ class ChatTab:
         }  # fmt: skip
         asked = [self.talk, self.model, *self.settings]
         writing = [
-            self.box.submit(self._hear, [self.box, *asked], **how),
-            self.again.click(self._regenerate, asked, **how),
+            self.box.submit(self._answer, [self.box, *asked], **how),
+            self.again.click(partial(self._answer, None), asked, **how),
         ]
         self.box.stop(self._stop, [self.talk], cancels=writing, **how)
-        self.clear.click(self._clear, [], cancels=writing, **how)
+        for cleared in (self.clear.click, self.shown.clear):
+            cleared(self._clear, [], cancels=writing, **how)
 
-    async def _hear(
-        self, text: str, talk: Messages, model: str, system: str, temperature: float, longest: float
+    async def _answer(
+        self, text: str | None, talk: Messages, model: str, system: str, temperature: float, longest: float
     ) -> Updates:
-        if not text.strip():
-            return
-        asked = (*talk, Message(role="user", content=text))
-        async with aclosing(self._write(asked, talk, model, system, temperature, longest)) as updates:
-            async for update in updates:
-                yield update
-
-    async def _regenerate(self, talk: Messages, model: str, system: str, temperature: float, longest: float) -> Updates:
-        asked = talk[:-1] if talk and talk[-1].role == "assistant" else talk
+        """The answer to a new message, or without one another to the last, as it grows."""
+        asked = _asked(text, talk)
         if not asked:
             return
-        async with aclosing(self._write(asked, talk, model, system, temperature, longest)) as updates:
-            async for update in updates:
-                yield update
-
-    async def _write(
-        self, asked: Messages, before: Messages, model: str, system: str, temperature: float, longest: float
-    ) -> Updates:
-        """The answer to `asked` as it grows; `before` again where there is none."""
         yield self._page(asked, writing=True, text="")
         sampling = sampling_of(temperature, longest, random.randrange(SEEDS))
-        talk = asked
+        told = asked
         try:
             async with aclosing(self._client.answer(model, (*opening_of(system), *asked), sampling)) as answer:
                 async for heard in answer:
-                    talk = (*asked, Message(role="assistant", content=heard.text))
-                    yield self._page(talk, writing=True)
+                    told = (*asked, Message(role="assistant", content=heard.text))
+                    yield self._page(told, writing=True)
         except RequestError as error:
             gr.Warning(str(error))
-            if talk is asked:  # nothing came: the talk is as it was, and a new message is given back
-                yield self._page(before, writing=False, text=asked[-1].content if before == asked[:-1] else "")
+            if told is asked:  # nothing came: the talk is as it was, and a new message is given back
+                yield self._page(talk, writing=False, text=text or "")
                 return
-        yield self._page(talk, writing=False)
+        yield self._page(told, writing=False)
 
     def _stop(self, talk: Messages) -> dict[Any, Any]:
+        if talk and talk[-1].role == "user":  # stopped before anything came
+            return self._page(talk[:-1], writing=False, text=talk[-1].content)
         return self._page(talk, writing=False)
 
     def _clear(self) -> dict[Any, Any]:
@@ -105,3 +94,10 @@ class ChatTab:
             self.box: gr.update(**box) if text is None else gr.update(value=text, **box),
             self.again: gr.update(interactive=bool(talk) and not writing),
         }
+
+
+def _asked(text: str | None, talk: Messages) -> Messages:
+    """What is to be answered; nothing where there is no message."""
+    if text is None:
+        return talk[:-1]
+    return (*talk, Message(role="user", content=text)) if text.strip() else ()

@@ -28,6 +28,7 @@ ANY = "drawn at random"
 VERDICTS: dict[votes.Verdict, str] = {"a": "A is better", "b": "B is better", "tie": "Tie", "both_bad": "Both bad"}
 SAID: dict[votes.Verdict, str] = {"a": "A is better", "b": "B is better", "tie": "a tie", "both_bad": "both bad"}
 INVITATION = "Two models will answer; which is which is told after your vote."
+WRITING = "Both are writing …"
 VOTE_NOW = "Which answer is better?"
 
 Updates = AsyncGenerator[dict[Any, Any], None]
@@ -40,7 +41,7 @@ class DuelTab:
         self._client, self._models, self._path = client, models, path
         self.duel = gr.State(None)
         self.box = gr.Textbox(
-            show_label=False, label="Message", placeholder="A message to both models", submit_btn=True, lines=1,
+            "", show_label=False, label="Message", placeholder="A message to both models", submit_btn=True, lines=1,
             max_lines=8, elem_id="duel-message",
         )  # fmt: skip
         with gr.Row():
@@ -51,7 +52,7 @@ class DuelTab:
                 verdict: gr.Button(words, interactive=False, min_width=140, elem_id=f"vote-{verdict}")
                 for verdict, words in VERDICTS.items()
             }
-        self.wins = gr.HTML(visible=False, elem_id="wins")
+        self.wins = gr.HTML(visible=False, elem_id="wins", padding=False)
         with gr.Accordion("Settings", open=False):
             with gr.Row():
                 self.picks = [
@@ -64,7 +65,7 @@ class DuelTab:
     def _side(self, name: str) -> tuple[Any, Any]:
         with gr.Column(min_width=280, elem_classes="side", elem_id=f"side-{name}"):
             return (
-                gr.HTML(_head(name, "", Heard()), elem_id=f"head-{name}"),
+                gr.HTML(_head(name, "", Heard()), elem_id=f"head-{name}", padding=False),
                 gr.Markdown("", elem_classes="answer", elem_id=f"answer-{name}", line_breaks=True, container=False),
             )
 
@@ -95,16 +96,16 @@ class DuelTab:
         yield self._page(duel, writing=False)
 
     def _stop(self, duel: Duel | None) -> dict[Any, Any]:
-        return {} if duel is None else self._page(duel, writing=False)
+        return dict(gr.skip()) if duel is None else self._page(duel, writing=False)
 
     async def _vote(self, verdict: votes.Verdict, duel: Duel | None) -> dict[Any, Any]:
         if duel is None or not duel.open:
-            return {}
+            return dict(gr.skip())
         try:
             await asyncio.to_thread(votes.add, self._path, duel.vote(verdict))
         except FavoniusError as error:
             gr.Warning(str(error))
-            return {}
+            return dict(gr.skip())
         told = f"You said: {SAID[verdict]}. The vote is stored."
         return self._page(replace(duel, revealed=True), writing=False, note=told) | {
             self.wins: gr.update(visible=True, value=await asyncio.to_thread(self._table))
@@ -121,13 +122,13 @@ class DuelTab:
         """The whole tab, but for the table of wins, as it looks at this point of a duel."""
         names = duel.models if duel.revealed else ("", "")
         heads = [_head(*side) for side in zip("ab", names, duel.heard, strict=True)]
-        usual = VOTE_NOW if duel.open else INVITATION
+        usual = WRITING if writing else VOTE_NOW if duel.open else INVITATION
         return {
             self.duel: duel,
             self.box: gr.update(submit_btn=not writing, stop_btn=writing),
             **dict(zip(self.heads, heads, strict=True)),
             **dict(zip(self.texts, map(_text, duel.heard), strict=True)),
-            self.note: note or ("" if writing else usual),
+            self.note: note or usual,
             **{button: gr.update(interactive=duel.open and not writing) for button in self.buttons.values()},
         }
 

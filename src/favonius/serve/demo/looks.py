@@ -11,17 +11,17 @@ from favonius.serve.demo.standings import Standing
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 MONO_FONTS = ("ui-monospace", "Menlo", "Consolas", "monospace")
 CSS = """
-.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
-#title { padding: 2px 2px 0; }
+.gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
 #title h1 { margin: 0; font-size: 1.25rem; }
-#title p { margin: 2px 0 0; color: var(--body-text-color-subdued); overflow-wrap: anywhere; }
-.answer { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: 12px 16px; min-height: 150px;
-  background: var(--block-background-fill); }
-.answer .prose { overflow-wrap: anywhere; }
-.answer pre, .answer table { overflow-x: auto; max-width: 100%; }
+#title p { margin: 2px 0 0; overflow-wrap: anywhere; }
+#title p, .note p, #wins .count { opacity: .7; }
+.note p { margin: 0; }
 .side { gap: 6px !important; }
-.side h3 { margin: 4px 2px 0; font-size: 1rem; }
-.note p { color: var(--body-text-color-subdued); margin: 0; }
+.side h3 { margin: 0; font-size: 1rem; overflow-wrap: anywhere; }
+.side > .answer { flex-grow: 1; border: 1px solid var(--border-color-primary); border-radius: 10px; padding: 12px 16px;
+  min-height: 150px; background: var(--block-background-fill); }
+.answer { overflow-wrap: anywhere; }
+.answer pre, .answer table { overflow-x: auto; max-width: 100%; }
 .standing { margin: 0 0 16px; }
 .standing .two { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 16px; }
 .standing .rate { font-variant-numeric: tabular-nums; }
@@ -31,12 +31,11 @@ CSS = """
   background: var(--color-accent); }
 .standing .line b { position: absolute; top: -3px; width: 4px; height: 18px; margin-left: -2px; border-radius: 2px;
   background: var(--color-accent); }
-.standing .line u { position: absolute; left: 50%; top: 0; width: 1px; height: 100%;
-  background: var(--body-text-color-subdued); }
-.standing .count { color: var(--body-text-color-subdued); }
+.standing .line u { position: absolute; left: 50%; top: -3px; width: 2px; height: 18px; margin-left: -1px;
+  background: var(--body-text-color); opacity: .5; }
 @media (max-width: 640px) {
-  .gradio-container { padding: 8px !important; }
-  .answer { min-height: 90px; }
+  .gradio-container > main { padding: 8px !important; }
+  .side > .answer { min-height: 90px; }
 }
 """
 

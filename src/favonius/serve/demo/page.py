@@ -17,7 +17,7 @@ def blocks_of(name: str, client: Client, models: Sequence[str], votes: Path) -> 
     """As Gradio builds it. With one model there are no duels."""
     # Gradio's telemetry and its question for a newer version are both off with this.
     with gr.Blocks(analytics_enabled=False, title=f"{name} · favonius") as blocks:
-        gr.HTML(f"<h1>{escape(name)}</h1><p>{escape(', '.join(models))}</p>", elem_id="title")
+        gr.HTML(f"<h1>{escape(name)}</h1><p>{escape(', '.join(models))}</p>", elem_id="title", padding=False)
         with gr.Tab("Chat"):
             ChatTab(client, models)
         if len(models) > 1:

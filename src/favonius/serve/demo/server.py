@@ -10,7 +10,7 @@ import asyncio
 import hmac
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
+from contextlib import asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,25 +66,24 @@ async def serving_page(page: Page, host: str, port: int, password: str | None) -
     if password is None and not is_loopback(host):
         raise UserError(f"--host {host}: others can reach it, so name a file that holds a password: --password-file")
     with closing(listening_socket(host, port)) as listening:
-        server = _server(application(page, host, password))
+        app = application(page, host, password)
+        server = _server(app)
         serving = asyncio.create_task(server.serve([listening]))
         try:
             yield f"http://{named(host)}:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True
+            app.routes[-1].app.stop_event.set()  # Gradio's; open pages hold streams that would not end by themselves
             await serving
 
 
 def _server(app: Any) -> Any:
     import uvicorn
 
-    class Server(uvicorn.Server):
-        """Leaves signals to whoever opened the page; uvicorn's own raises them again once it has ended."""
-
-        def capture_signals(self) -> AbstractContextManager[None]:
-            return nullcontext()
-
-    return Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=CLOSING_SECONDS))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=CLOSING_SECONDS))
+    # Whoever opened the page listens for signals; uvicorn would raise them once more when it has ended.
+    server.capture_signals = nullcontext
+    return server
 
 
 def application(page: Page, host: str, password: str | None) -> Any:
@@ -116,6 +115,7 @@ def application(page: Page, host: str, password: str | None) -> Any:
         mcp_server=False,
         enable_monitoring=False,
         pwa=False,
+        max_file_size=1,  # bytes: nothing is uploaded here
     )
 
 

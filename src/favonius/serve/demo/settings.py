@@ -19,7 +19,7 @@ Fields = list[Any]
 def settings_fields() -> Fields:
     """Put the fields where the page is being built."""
     usual = Sampling(max_tokens=512)
-    system = gr.Textbox(label="System message", placeholder="none", lines=1, max_lines=4)
+    system = gr.Textbox("", label="System message", placeholder="none", lines=1, max_lines=4)
     with gr.Row():
         temperature = gr.Slider(0.0, HOT, usual.temperature, step=0.1, label="Temperature", info="0 is greedy")
         longest = gr.Slider(16, MOST_TOKENS, usual.max_tokens, step=16, label="Longest answer, in tokens")

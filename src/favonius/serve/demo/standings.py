@@ -25,6 +25,10 @@ class Contestant(NamedTuple):
     def of(cls, reply: Reply) -> Contestant:
         return cls(reply.model, reply.fingerprint)
 
+    @property
+    def told_apart(self) -> str:
+        return f"{self.model} ({self.fingerprint[:SHORT] if self.fingerprint else 'unknown'})"
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -65,10 +69,7 @@ def _names(contestants: Iterable[Contestant]) -> Mapping[Contestant, str]:
     """What a model is called: more than its name only where several share it."""
     known = list(contestants)
     shared = Counter(one.model for one in known)
-    return {
-        one: f"{one.model} ({(one.fingerprint or 'unknown')[:SHORT]})" if shared[one.model] > 1 else one.model
-        for one in known
-    }
+    return {one: one.told_apart if shared[one.model] > 1 else one.model for one in known}
 
 
 def _standing(one: Contestant, cast: list[Vote], names: Mapping[Contestant, str]) -> Standing:
