@@ -19,6 +19,8 @@ from favonius.errors import UserError
 from favonius.files import sha256_file, write_json
 from favonius.judges.card import Evidence, judge_card
 from favonius.judges.figures import Figure
+from favonius.machine import this_machine
+from favonius.report.page import write
 from favonius.run import Identity, StepFolder
 from favonius.statistics import Estimate
 from favonius.types import JudgedBy
@@ -272,3 +274,21 @@ def test_what_is_no_card_is_refused(tmp_path: Path) -> None:
 def test_sources_lose_their_folders() -> None:
     assert shown_source("models/mistral") == "mistral"
     assert shown_source("owner/name") == "owner/name"
+
+
+def test_the_report_is_the_same_beside_a_card(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    before = write(run).read_text()
+    assert main(["card", str(run)]) == 0
+    assert write(run).read_text() == before
+
+
+def test_gpus_are_asked_of_their_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'NVIDIA H200'\necho 'NVIDIA H200'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    found = this_machine()
+    assert found.gpus == ("NVIDIA H200", "NVIDIA H200") and found.processor and found.memory_bytes > 2**28
+    tool.write_text("#!/bin/sh\nexit 9\n")
+    assert this_machine().gpus == ()

@@ -14,9 +14,10 @@ import yaml
 from favonius.card.nouns import RunCard, read_card, write_card
 from favonius.cli import main
 from favonius.engines import interview
+from favonius.errors import UserError
 from favonius.machine import Machine
 from favonius.pipeline import work
-from favonius.pipeline.replay import compare
+from favonius.pipeline.replay import Wanted, compare, prepared
 from favonius.types import digest
 from tests import whole_run
 from tests.toy_run import PARTS, RECIPE, outputs, run_toy, write_recipe
@@ -239,6 +240,27 @@ def test_given_files_make_the_same_run(private: Path, capsys: pytest.CaptureFixt
     assert before.files == after.files and "file " not in said
     assert [card.steps[0].identity for card in (before, after)] == [before.steps[0].identity] * 2
     assert "big answered from a server" in row(said, "dialogues")
+
+
+def test_a_text_that_the_card_cut_is_asked_for(card: Path, tmp_path: Path) -> None:
+    told = read_card(card)
+    recipe = yaml.safe_load(told.recipe)
+    recipe["steps"]["dialogues"]["system"] = "Read …/notes.txt first."
+    recipe["steps"]["ddpo-without-dsft"]["rows"] = "…/never-run"
+    recipe["models"]["teacher"]["terms"] = "as in …/LICENCE"
+    cut = told.model_copy(update={"recipe": yaml.safe_dump(recipe, allow_unicode=True)})
+    needs = prepared(Wanted(cut, tmp_path / "again"))
+    assert needs.missing() == ["steps.dialogues.system is not in the card; give it with --set steps.dialogues.system=…"]
+    assert prepared(Wanted(cut, tmp_path / "again", overrides=("steps.dialogues.system=Hm.",))).missing() == []
+
+
+def test_a_lent_folder_is_not_written_into(card: Path, tmp_path: Path) -> None:
+    told = read_card(card)
+    [file] = told.files
+    below = file.model_copy(update={"name": "seeds.jsonl/more"})
+    recipe = told.recipe + "# \n" + "parameters: {more: seeds.jsonl/more}\n"
+    with pytest.raises(UserError, match=r"lies in seeds\.jsonl, which is a file of its own"):
+        prepared(Wanted(told.model_copy(update={"files": (file, below), "recipe": recipe}), tmp_path / "again"))
 
 
 @pytest.mark.parametrize("name", ["../outside.jsonl", "/tmp/outside.jsonl", "~/outside.jsonl"])

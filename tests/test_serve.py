@@ -26,6 +26,7 @@ from aiohttp import web
 from transformers import AutoModelForCausalLM
 
 from favonius.cli import main
+from favonius.cli.named_models import named
 from favonius.engines.config import Transformers
 from favonius.engines.transformers_engine import TransformersEngine
 from favonius.errors import UserError
@@ -292,3 +293,10 @@ def test_sigterm_lets_what_has_begun_end(tmp_path: Path) -> None:
     finally:
         server.kill()
         server.wait()
+
+
+def test_a_recipe_beside_weights_makes_no_run_of_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_tiny(tmp_path / "tiny")
+    (tmp_path / "recipe.yaml").write_text("name: mine\n")
+    monkeypatch.chdir(tmp_path)
+    assert named("tiny").config is not None

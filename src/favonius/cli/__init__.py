@@ -140,7 +140,7 @@ def _add_plan(check: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--measure",
         action="store_true",
-        help="add time, memory and disk on this machine, from dry steps of a few layers (a minute or so)",
+        help="add time, memory and disk on this machine, from dry steps of a few layers (on a CPU some minutes)",
     )
     where.add_argument(
         "--hardware",

@@ -13,7 +13,7 @@ from favonius.errors import UserError
 from favonius.models.config import ModelConfig
 from favonius.models.resolve import resolve
 from favonius.models.spec import APISpec, FolderSpec, GGUFSpec, HubSpec, PyPISpec, parse
-from favonius.pipeline.saved import read_origin, saved_recipe, trained_model
+from favonius.pipeline.saved import is_run, read_origin, saved_recipe, trained_model
 from favonius.pipeline.talkers import last_trained
 from favonius.progress import Progress
 from favonius.recipe.document import read_document
@@ -21,7 +21,6 @@ from favonius.recipe.problems import problems_of
 from favonius.run import ModelSource, ServedModel
 from favonius.types import Noun
 
-RECIPE = "recipe.yaml"
 YAML = (".yaml", ".yml")
 _UNFIT = re.compile(r"[^A-Za-z0-9._+-]+")
 
@@ -87,9 +86,9 @@ def named(text: str, template: str = "own") -> Named:
     path = Path(text)
     if text.lower().endswith(YAML):
         return _from_file(text, path)
-    if (path.parent / RECIPE).is_file() and path.name:
+    if path.name and is_run(path.parent):
         return _of_run(text, path.parent, path.name)
-    if (path / RECIPE).is_file():
+    if is_run(path):
         raise UserError(f"{text}: this is a run; name a model of it, such as {path / (last_trained(path) or 'STEP')}")
     config = ModelConfig(source=text, template=template)
     return Named(text, _short(config, Path.cwd()), config, Path.cwd())

@@ -12,7 +12,7 @@ from favonius.cli.named_models import Named, named
 from favonius.engines.config import LlamaCpp, Transformers
 from favonius.engines.writing import Writer
 from favonius.errors import UserError
-from favonius.pipeline.saved import saved_recipe
+from favonius.pipeline.saved import is_run
 from favonius.pipeline.talkers import talkers
 from favonius.progress import Progress
 from favonius.run import ModelSource
@@ -41,10 +41,8 @@ def models_of(given: list[str], template: str, slots: int, context_tokens: int) 
 
 def _sources(given: list[str], template: str) -> Iterator[tuple[str, ModelSource]]:
     """Name → weights. Models of one run go by their steps' names; of several, by RUN/STEP."""
-    runs = [text for text in given if (Path(text) / "recipe.yaml").is_file()]
     for text in given:
-        if text in runs:
-            saved_recipe(Path(text))
+        if is_run(Path(text)):
             prefix = f"{Path(text).resolve().name}/" if len(given) > 1 else ""
             yield from ((f"{prefix}{name}", source) for name, source in talkers(Path(text)).items())
         else:

@@ -21,7 +21,6 @@ class Done:
 
     name: str
     folder: Path
-    stage: str
     config: Mapping[str, Any]
     inputs: Mapping[str, str]
     digest: str
@@ -111,7 +110,6 @@ def read_done(folder: Path) -> Done | None:
     return Done(
         name=folder.name,
         folder=folder,
-        stage=identity.stage,
         config=identity.config,
         inputs=identity.inputs,
         digest=manifest.output_digest(),

@@ -39,6 +39,11 @@ class ModelRecord(Noun):
         return (self.source, self.template) == (config.source, config.template)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a recipe was run in this folder; one that only holds a `recipe.yaml` is somebody's own."""
+    return (folder / "origin.json").is_file()
+
+
 def save_recipe(run: Path, recipe: Recipe, origin: Origin) -> None:
     """Write `recipe.yaml` (overrides applied, ablations kept) and `origin.json`."""
     write_text(run / "recipe.yaml", yaml.safe_dump(recipe.as_written(), sort_keys=False, allow_unicode=True, width=120))

