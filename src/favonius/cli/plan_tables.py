@@ -35,12 +35,13 @@ def _row(stage: StagePlan) -> list[str]:
 
 
 def _whole(plan: Plan) -> str:
-    how = "time and activations are measured in dry steps of few layers" if plan.measured else "nothing is measured"
+    how = "time and activations by dry steps of few layers" if plan.measured else "nothing measured"
     most = f"At the highest {size(plan.peak)} of memory and {size(plan.disk)} of disk in the run folder"
+    most += f"; {duration(plan.seconds)} for the steps whose time is known." if plan.measured else "."
     held = ", ".join(f"{name} {size(held)}" for name, held in plan.models.items() if held)
     sentences = [
-        f"On {plan.hardware.words}; all else is reckoned from the models' configs, and {how}.",
-        f"{most}; {duration(plan.seconds)} for the steps whose time is known." if plan.measured else f"{most}.",
+        f"On {plan.hardware.words}; reckoned from the models' configs, {how}.",
+        most if plan.peak else "",
         f"Models in the user's caches: {held}." if held else "",
         "≤: rows are not there yet, so each is taken to be as long as it may be.",
     ]
