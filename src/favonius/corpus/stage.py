@@ -35,8 +35,8 @@ class Place(NamedTuple):
 def run(config: DataConfig, inputs: Inputs, out: Path, context: Context) -> None:
     """Writes one file of rows (see `kinds.FILES`), those to learn from first, and stats.json.
 
-    UserError where sources do not go together, cannot be read, or leave no row: none to learn from, or none at all where
-    all sources are held out, as they are of a step that only judging or evaluation reads.
+    UserError where sources do not go together, cannot be read, or leave no row: none to learn from, or none at all
+    where all sources are held out, as they are of a step that only judging or evaluation reads.
     """
     say = context.progress.say
     work = out / WORK

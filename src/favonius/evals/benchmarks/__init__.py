@@ -1,1 +1,1 @@
-"""Benchmarks of one model at a time: data set × solver × scorer, the same from a recipe and from `favonius eval run`."""
+"""Benchmarks of one model at a time: data set × solver × scorer, from a recipe and from `favonius eval run` alike."""

@@ -1,7 +1,7 @@
 """The seam of all benchmarks: what a model is asked, what it said, and a number for each thing that it was asked.
 
-A task either asks (`AskedTask`: the model writes, its words lie in the ledger) or reads (`ReadTask`: the model's weights
-give probabilities). Both end as rows with numbers per item; means, intervals and comparisons are made of these rows, in
+A task either asks (`AskedTask`: the model writes, its words lie in the ledger) or reads (`ReadTask`: the model's
+weights give probabilities). Both end as rows with numbers per item; means, intervals and comparisons are made of these rows, in
 one place (`record`), so that two models can be compared item by item.
 """
 
@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+from pydantic import Field
 
 from favonius.data.checks import Drops
 from favonius.engines.config import EngineConfig
@@ -30,7 +32,7 @@ class Item(Noun):
     category: str | None = None
     unit: str | None = None
     """What is independent of other units, such as a prompt asked in several wrappers; None: the item itself."""
-    about: dict[str, Any] = {}
+    about: dict[str, Any] = Field(default={})
     """What its scorer needs: a reference answer, instructions, …"""
 
 
@@ -73,7 +75,7 @@ class ItemRow(Noun):
     category: str | None = None
     scores: dict[str, float | None]
     """Metric's key → number; None where there is none (an unreadable judgment), which is counted and in no mean."""
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field(default={})
     """Metric's key → how much the item counts in the metric's mean (such as its tokens); 1 where left out."""
     prompt: str = ""
     answers: tuple[str, ...] = ()
