@@ -1,8 +1,8 @@
 """The seam of all benchmarks: what a model is asked, what it said, and a number for each thing that it was asked.
 
 A task either asks (`AskedTask`: the model writes, its words lie in the ledger) or reads (`ReadTask`: the
-model's weights give probabilities). Both end as rows with numbers per item; means, intervals and comparisons are made of these rows, in
-one place (`record`), so that two models can be compared item by item.
+model's weights give probabilities). Both end as rows with numbers per item; means, intervals and comparisons are made
+of these rows, in one place (`record`), so that two models can be compared item by item.
 """
 
 from __future__ import annotations
