@@ -80,6 +80,14 @@ def test_rows_hold_the_four_scores_and_count_instructions(tmp_path: Path) -> Non
     assert len(found.protocol["by_instruction"]) == 25
 
 
+def test_repeating_a_prompt_follows_it_but_not_soundly(tmp_path: Path) -> None:
+    task = IFEvalTask.of(IFEval(), NOTHING)
+    rows = task.scored(said(task, lambda item: f"{item.messages[0].content}\n" * 8), desk(tmp_path)).rows
+    assert task.metrics[0].key == "prompt_sound"
+    assert figure(rows, task.metrics[1]).value > 0.1  # type: ignore[operator]
+    assert figure(rows, task.metrics[0]).value < 0.05  # type: ignore[operator]
+
+
 def published(tmp_path: Path, *rows: object) -> Inputs:
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -123,6 +131,7 @@ def test_the_task_gives_the_four_numbers_of_the_command(tmp_path: Path) -> None:
     ready = answered(open_rows(str(prompts)), open_rows(str(responses)), Drops())
     command = result([score(one) for one in ready if one.task.prompt in texts])
     rows = task.scored(said(task, lambda item: stored[item.messages[0].content]), desk(tmp_path)).rows
-    for metric in task.metrics:
+    assert [metric.key for metric in task.metrics][-1] == "prompt_sound"
+    for metric in task.metrics[:-1]:
         level, manner = metric.key.split("_")
         assert figure(rows, metric).value == pytest.approx(command[manner][level] / 100, abs=1e-6)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from typing import Self
 
-from favonius.data.checks import Drops
+from favonius.data.checks import Drops, flaws
 from favonius.data.raw import RawRow
 from favonius.data.sources import open_rows, source_name
 from favonius.errors import UserError
@@ -30,6 +30,9 @@ METRICS = (
     Metric(key="prompt_loose", title="prompts followed, loose"),
     Metric(key="instruction_loose", title="instructions followed, loose"),
 )
+SOUND = Metric(key="prompt_sound", title="prompts followed, strict, by an answer that neither loops nor leaks markers")
+"""Beyond the protocol: a base model that writes the prompt again and again follows many an instruction by that."""
+UNSOUND = frozenset({"loop", "leak"})
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,11 @@ class IFEvalTask:
 
     name = "ifeval"
     title = "IFEval"
-    metrics = METRICS
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The published headline comes first, but of our own prompts, which nothing is published about."""
+        return (SOUND, *METRICS) if self.questions == BUILT_IN else (*METRICS, SOUND)
 
     @classmethod
     def of(cls, config: IFEval, inputs: Inputs) -> Self:
@@ -86,6 +93,7 @@ class IFEvalTask:
                 "instruction_strict": sum(strict) / len(strict),
                 "prompt_loose": float(all(loose)),
                 "instruction_loose": sum(loose) / len(loose),
+                "prompt_sound": float(all(strict) and not UNSOUND & {*flaws(one.turns[0].text, one.turns[0].finished)}),
             }
             weights = dict.fromkeys(("instruction_strict", "instruction_loose"), float(len(strict)))
             rows.append(row_of(one, scores, weights=weights, note=_not_followed(checked)))
