@@ -100,6 +100,7 @@ def test_a_card_says_what_every_step_was_made_of_and_made(toy: Path) -> None:
     [base, teacher] = card.models
     assert (base.source, base.roles[0], base.local) == ("org/base", "base of dsft", False)
     assert teacher.roles[:2] == ("teacher of dialogues", "judge of ratings") and teacher.terms == "Apache-2.0"
+    assert not [role for role in (*base.roles, *teacher.roles) if role.startswith("order of")]
     assert yaml.safe_load(card.recipe)["steps"]["ddpo"]["learning_rate"] == 5e-7
 
 

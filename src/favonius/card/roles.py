@@ -40,7 +40,8 @@ def _places(value: Any, model: str, path: Path) -> Iterator[Path]:
     """Paths of the texts that are the model's name."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            if key not in NO_NAMES:
+            # An identity also says in which order the keys of a mapping stood.
+            if key not in NO_NAMES and not str(key).startswith("order of "):
                 yield from _places(item, model, (*path, str(key)))
     elif isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
