@@ -21,7 +21,7 @@ from favonius.engines import interview
 from favonius.pipeline.work import Parts, run_recipe
 from favonius.progress import Progress
 from favonius.recipe import load_recipe
-from favonius.run import Inputs, ModelRef, StepFolder, StepRef
+from favonius.run import WORK, Inputs, ModelRef, StepFolder, StepRef
 from favonius.train import launch
 from favonius.train.config import TrainConfig
 from favonius.train.objectives import SFT
@@ -220,6 +220,6 @@ def test_a_training_on_two_machines_leaves_the_command_of_the_second(
     config = TrainConfig(model=ModelRef("base"), rows=StepRef("data"), objective=SFT(), processes=4, nodes=2)
     told = io.StringIO()
     launch.launch(launch.Job(config, Inputs({}, {}, {}), tmp_path / "dsft", tmp_path), Progress(told))
-    (command,) = (path.read_text() for path in tmp_path.glob("*/work/processes/join"))
+    (command,) = (path.read_text() for path in tmp_path.glob(f"*/{WORK}/processes/join"))
     assert command.startswith("torchrun --nnodes=2 --nproc-per-node=4 ") and command.endswith("job.json\n")
     assert command in told.getvalue()

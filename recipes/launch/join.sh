@@ -6,6 +6,7 @@
 # that training is over or begins anew, and what had joined it is ended.
 set -u
 run=${1:?the run folder, as the machine that leads has it}
+file=work/processes/join
 joined=""
 process=""
 
@@ -19,7 +20,7 @@ leave() {
 trap 'leave; exit 143' TERM INT
 
 while true; do
-  newest=$(ls -t "$run"/*/work/processes/join 2>/dev/null | head -n 1)
+  newest=$(ls -t "$run"/*/$file 2>/dev/null | head -n 1)
   command=$([ -z "$newest" ] || cat "$newest" 2>/dev/null)
   if [ "$command" != "$joined" ]; then
     leave

@@ -44,7 +44,8 @@ trap stop TERM
 settings=()
 if [ "$nodes" -gt 1 ]; then
   settings=(--set "nodes=$nodes")
-  rm -f "$run"/*/work/processes/join  # of a turn before
+  file=work/processes/join
+  rm -f "$run"/*/$file  # of a turn before
   srun --relative=1 --nodes=$((nodes - 1)) --ntasks=$((nodes - 1)) --cpu-bind=none bash recipes/launch/join.sh "$run" &
   others=$!
 fi

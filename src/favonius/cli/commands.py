@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
-from favonius.cli import ledger, tables
+from favonius.cli import tables
 from favonius.errors import UserError, machine_failures
 from favonius.pipeline.plan import plan
 from favonius.pipeline.saved import current_recipe, known_digests, read_origin, saved_recipe
@@ -23,70 +25,28 @@ from favonius.types import Sampling
 def dispatch(options: argparse.Namespace) -> int:
     """Do what was asked. Returns the exit code: 1 where a check found something, else 0."""
     match options.command:
-        case "data":
-            from favonius.cli import data
-
-            return data.check(options)
-        case "pairs":
-            if options.from_votes is not None:
-                from favonius.cli import pairs_of_votes
-
-                pairs_of_votes.run(options)
-            else:
-                from favonius.cli import pairs
-
-                pairs.run(options)
         case "run":
             run(options.recipe, options.out, options.overrides, options.with_ablations, options.until)
-        case "check":
-            from favonius.cli import check
-
-            check.run(options)
         case "schema":
             print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
         case "status":
             status(options.run)
         case "report":
             report(options.run)
-        case "ledger":
-            ledger.run(options)
-        case "feedback":
-            from favonius.cli import feedback
-
-            feedback.show(options)
-        case "eval":
-            from favonius.cli import evals
-
-            return evals.run(options)
-        case "serve":
-            from favonius.cli import serve
-
-            serve.run(options)
-        case "demo":
-            from favonius.cli import demo
-
-            demo.run(options)
-        case "export":
-            from favonius.cli import export
-
-            export.run(options)
-        case "card":
-            from favonius.cli import card
-
-            card.run(options)
-        case "replay":
-            from favonius.cli import replay
-
-            return replay.run(options)
         case "chat":
             asked = {name: getattr(options, name, None) for name in Sampling.model_fields}
-            chat(
-                options.run,
-                options.step,
-                options.system,
-                {name: value for name, value in asked.items() if value is not None},
-            )
+            given = {name: value for name, value in asked.items() if value is not None}
+            chat(options.run, options.step, options.system, given)
+        case command:
+            return _module(options, command).run(options) or 0
     return 0
+
+
+def _module(options: argparse.Namespace, command: str) -> Any:
+    """The module that does a command in its `run`, imported when it is asked for: most bring much with them."""
+    own = {"eval": "evals"}
+    name = "pairs_of_votes" if command == "pairs" and options.from_votes is not None else own.get(command, command)
+    return import_module(f"favonius.cli.{name}")
 
 
 def run(path: Path, out: Path | None, overrides: list[str], with_ablations: bool, until: str | None) -> None:

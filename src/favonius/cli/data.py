@@ -37,7 +37,7 @@ SCHEMA = 1
 FAULTS = 1
 
 
-def check(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Examine each file by itself and print what was found. 1 where there are faults, else 0.
 
     UserError for options that do not fit, files that are not there, and files of which nothing can be told.

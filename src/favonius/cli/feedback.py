@@ -28,7 +28,7 @@ from favonius.types import Feedback
 LIMIT = 200
 
 
-def show(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     """Walk, print or write a page of what `options` name. UserError where they do not fit each other or a file."""
     if options.limit is not None and options.limit < 1:
         raise UserError(f"--limit {options.limit}: must be 1 or more")
