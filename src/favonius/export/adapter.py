@@ -48,7 +48,7 @@ def check_adapter(origin: Origin, form: ChatFormat, trials: Sequence[Tried], fol
     found = [value for one in trials for value in logps(model, one.probe.ids)]
     close = drift([value for one in trials for value in one.logps], found)
     # The step's model may have been merged in bf16; with fp32 weights the two are nearly equal.
-    bound = STORAGES["bf16"]
+    bound = STORAGES["bf16"].loss
     if close.mean > bound.mean or close.worst > bound.worst:
         raise MismatchError(
             f"base and adapter are {close.mean:.2g} nats off the merged model on average and {close.worst:.2g} at "

@@ -15,7 +15,7 @@ import numpy as np
 
 from favonius.chat.format import ChatFormat
 from favonius.engines.token_texts import HALF
-from favonius.export.families import Architecture
+from favonius.export.families import Architecture, Array
 from favonius.export.gguf_file import tensors, values
 from favonius.export.llama import LoadedBack
 from favonius.export.probes import ANSWER_TOKENS
@@ -27,8 +27,9 @@ from favonius.export.reference import (
     drift,
     refuse_other_answer,
     refuse_other_ids,
+    rounded_logps,
 )
-from favonius.export.storage import ERRORS, Storage
+from favonius.export.storage import ERRORS, Bound, Storage
 from favonius.run import ModelSource
 from favonius.types import Messages
 
@@ -40,7 +41,10 @@ class GGUFCheck:
     """What was found equal, and how close."""
 
     prompts: int
-    drift: Drift
+    reading: Drift
+    """From torch with the weights that the file keeps."""
+    loss: Drift
+    """From torch with the weights as trained."""
     same_answers: int
     """Prompts whose greedy answers are the same, token for token."""
 
@@ -60,24 +64,40 @@ def check_gguf(
         for one in trials:
             for messages in one.probe.prompts:
                 _check_prompt(loaded, form, messages)
-        close = _close(loaded, storage, form, trials)
+        reading, loss = _close(loaded, source, architecture, storage, form, trials)
         same = [_same_answer(loaded, form, storage, one, place) for one in trials for place in range(len(one.answers))]
-    return GGUFCheck(len(same), close, sum(same))
+    return GGUFCheck(len(same), reading, loss, sum(same))
 
 
-def _close(loaded: LoadedBack, storage: Storage, form: ChatFormat, trials: Sequence[Tried]) -> Drift:
-    """MismatchError where the log-probs of the probes are farther off than `storage` explains."""
-    wanted: list[float] = []
+def _close(
+    loaded: LoadedBack,
+    source: ModelSource,
+    architecture: Architecture,
+    storage: Storage,
+    form: ChatFormat,
+    trials: Sequence[Tried],
+) -> tuple[Drift, Drift]:
+    """MismatchError where the log-probs of the probes are farther off than `storage` explains: from those of the
+    weights that the file keeps, or from those of the weights as trained."""
+
+    def as_kept(key: str, tensor: Array) -> Array:
+        return storage.rounded(architecture.name_of(key), tensor)
+
+    kept: list[float] = []
+    trained: list[float] = []
     found: list[float] = []
     tokens: list[int] = []
-    for one in trials:
+    for one, rounded in zip(trials, rounded_logps(source, trials, as_kept), strict=True):
         looked_at = places(one.probe.ids, form)
-        wanted += [one.logps[place - 1] for place in looked_at]
+        kept += [rounded[place - 1] for place in looked_at]
+        trained += [one.logps[place - 1] for place in looked_at]
         found += loaded.logps(one.probe.ids, looked_at)
         tokens += [one.probe.ids[place] for place in looked_at]
-    close = drift(wanted, found)
-    _refuse_far(close, wanted, found, tokens, storage, form)
-    return close
+    told = [form.decode([token]) for token in tokens]
+    reading = refuse_far(kept, found, told, storage.reading, f"those of the weights that {storage.name} keeps")
+    advice = "" if storage.exact or storage.name == "bf16" else "; take a type with more bits"
+    loss = refuse_far(trained, found, told, storage.loss, f"the model's, as {storage.name} rounds its weights{advice}")
+    return reading, loss
 
 
 def places(ids: Sequence[int], form: ChatFormat) -> list[int]:
@@ -126,29 +146,25 @@ def _parting(one: str, other: str) -> int:
     )
 
 
-def _refuse_far(
-    close: Drift,
-    wanted: Sequence[float],
-    found: Sequence[float],
-    tokens: Sequence[int],
-    storage: Storage,
-    form: ChatFormat,
-) -> None:
-    if close.mean <= storage.mean and close.worst <= storage.worst:
-        return
-    limit = storage.worst if close.worst > storage.worst else storage.mean
-    advice = "" if storage.exact or storage.name == "bf16" else "; a type with more bits may do"
+def refuse_far(
+    wanted: Sequence[float], found: Sequence[float], tokens: Sequence[str], bound: Bound, whose: str
+) -> Drift:
+    """How far llama.cpp's log-probs are from those `wanted`. MismatchError beyond `bound`, naming the first token."""
+    close = drift(wanted, found)
+    if close.mean <= bound.mean and close.worst <= bound.worst:
+        return close
+    limit = bound.worst if close.worst > bound.worst else bound.mean
     gaps = [abs(one - other) for one, other in zip(wanted, found, strict=True)]
     place = next(at for at, gap in enumerate(gaps) if not gap <= limit)
     raise MismatchError(
-        f"log-probs in llama.cpp are {close.mean:.2g} nats off on average and {close.worst:.2g} at worst, and "
-        f"{storage.name} allows {storage.mean:g} and {storage.worst:g}; the first is that of "
-        f"{form.decode([tokens[place]])!r}: {found[place]:.3f} instead of {wanted[place]:.3f}{advice}"
+        f"log-probs in llama.cpp are {close.mean:.2g} nats off on average and {close.worst:.2g} at worst, where "
+        f"{bound.mean:g} and {bound.worst:g} are allowed; the first is that of {tokens[place]!r}: {found[place]:.3f} "
+        f"instead of {wanted[place]:.3f}, {whose}"
     )
 
 
 def _same_answer(loaded: LoadedBack, form: ChatFormat, storage: Storage, one: Tried, place: int) -> bool:
     answer, wanted = loaded.answer(form.prompt_ids(one.probe.prompts[place]), form), one.answers[place]
     if storage.exact:
-        return refuse_other_answer(wanted, answer, form, storage.worst)
+        return refuse_other_answer(wanted, answer, form, storage.loss.worst)
     return agreeing(wanted, answer) == max(len(wanted.ids), len(answer))

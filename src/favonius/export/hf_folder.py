@@ -82,7 +82,7 @@ def check_hf(folder: Path, form: ChatFormat, kind: str | None, trials: Sequence[
     answer, that transformers alone makes otherwise."""
     check_ids(folder, form, trials)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
-    tolerance = SAME_WEIGHTS if kind is None else STORAGES[kind].worst
+    tolerance = SAME_WEIGHTS if kind is None else STORAGES[kind].loss.worst
     same = 0
     for one in trials:
         for messages, wanted in zip(one.probe.prompts, one.answers, strict=True):

@@ -19,7 +19,7 @@ from favonius.export.hf_folder import DTYPES, check_hf, write_hf
 from favonius.export.ollama import commands, modelfile
 from favonius.export.reference import tried
 from favonius.export.steps import Origin, read_origin
-from favonius.export.storage import STORAGES
+from favonius.export.storage import STORAGES, Bound
 from favonius.export.vocabulary import Vocabulary
 from favonius.files import replacing_folder, write_text
 from favonius.progress import Progress
@@ -98,16 +98,22 @@ def _gguf(origin: Origin, form: ChatFormat, kind: str, folder: Path, progress: P
     context = min(architecture.context, LONGEST)
     write_text(folder / "Modelfile", modelfile(form, file.name, context))
     write_text(folder / "commands.txt", commands(origin.name, file.name, context))
-    close = found.drift
+    reading, loss = found.reading, found.loss
     checks = [
         f"Every tensor of the file is the model's, within what {kind} can hold.",
         f"llama.cpp renders the chat template to the same text and the same token ids on {found.prompts} prompts.",
-        f"Log-probs of {close.tokens} tokens in llama.cpp are {close.mean:.2g} nats from torch's in fp32 on average, "
-        f"{close.worst:.2g} at worst ({storage.mean:g} and {storage.worst:g} are allowed).",
+        f"Log-probs of {reading.tokens} tokens in llama.cpp are {reading.mean:.2g} nats off torch's with the very weights "
+        f"that the file keeps, on average, and {reading.worst:.2g} at worst ({_of(storage.reading)} are allowed).",
+        f"They are {loss.mean:.2g} nats off torch's with the weights as trained, on average, and {loss.worst:.2g} at worst "
+        f"({_of(storage.loss)} are allowed).",
         f"Greedy answers are the same, token for token, on {found.same_answers} of {found.prompts} prompts.",
     ]
     how = f"`{file.name}` is for llama.cpp, Ollama (`Modelfile`) and whatever reads GGUF; see `commands.txt`."
     _finish(origin, f"{origin.name} (GGUF, {kind})", how, checks, folder, progress)
+
+
+def _of(bound: Bound) -> str:
+    return f"{bound.mean:g} and {bound.worst:g}"
 
 
 def _adapter(origin: Origin, form: ChatFormat, folder: Path, progress: Progress) -> None:

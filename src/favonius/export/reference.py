@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from favonius.chat.format import ChatFormat
@@ -65,6 +67,19 @@ def tried(source: ModelSource, form: ChatFormat, context: int) -> list[Tried]:
         answers = [answer(model, form, form.prompt_ids(prompt)) for prompt in probe.prompts]
         found.append(Tried(probe, logps(model, probe.ids), tuple(answers)))
     return found
+
+
+Rounding = Callable[[str, NDArray[np.float32]], NDArray[np.float32]]
+"""What becomes of a tensor, by transformers' name for it."""
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def rounded_logps(source: ModelSource, trials: Sequence[Tried], rounding: Rounding) -> list[tuple[float, ...]]:
+    """Log-probs of each probe by the model of `source` with its weights rounded."""
+    model = load(source, "fp32")
+    for name, parameter in model.named_parameters():
+        parameter.copy_(torch.from_numpy(rounding(name, parameter.numpy())))
+    return [logps(model, one.probe.ids) for one in trials]
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
