@@ -103,7 +103,8 @@ def _gguf(origin: Origin, form: ChatFormat, kind: str, folder: Path, progress: P
         f"Every tensor of the file is the model's, within what {kind} can hold.",
         f"llama.cpp renders the chat template to the same text and the same token ids on {found.prompts} prompts.",
         f"Log-probs of {reading.tokens} tokens in llama.cpp are {reading.mean:.2g} nats off torch's with the very "
-        f"weights that the file keeps, on average, and {reading.worst:.2g} at worst ({_of(storage.reading)} are allowed).",
+        f"weights that the file keeps, on average, and {reading.worst:.2g} at worst "
+        f"({_of(storage.reading)} are allowed).",
         f"They are {loss.mean:.2g} nats off torch's with the weights as trained, on average, and {loss.worst:.2g} at "
         f"worst ({_of(storage.loss)} are allowed).",
         f"Greedy answers are the same, token for token, on {found.same_answers} of {found.prompts} prompts.",
