@@ -18,7 +18,7 @@ from favonius.engines.account import Account, SpentError, Till
 from favonius.engines.asked import Failure
 from favonius.engines.conduct import conduct
 from favonius.engines.config import Transformers
-from favonius.engines.interview import Question, interview, interviews
+from favonius.engines.interview import Interview, Question, interview, interviews
 from favonius.engines.ledger import Ledger
 from favonius.engines.ledger_books import in_dollars
 from favonius.engines.policy.money import Purse
@@ -82,6 +82,23 @@ def test_what_was_answered_is_never_asked_again(tmp_path: Path, use: Callable[[S
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         [spend] = ledger.spend()
     assert (spend.step, spend.requests, spend.completion_tokens) == ("answers", 4, 4)
+
+
+def test_the_rate_is_of_what_was_written_now(tmp_path: Path, use: Callable[[ScriptedEngine], None]) -> None:
+    use(ScriptedEngine(lambda asked: asked.messages[0].content))
+
+    def converse(model: Interview, text: str) -> Generator[Question, Completion | Failure, None]:
+        yield model.question(talk(text), SAMPLING)
+
+    shown = []
+    for _ in range(2):
+        stream = io.StringIO()
+        with interviews(Context(tmp_path, Progress(stream))) as opened:
+            model = opened.open(Transformers(), SOURCE)
+            assert len(list(opened.conduct((converse(model, text) for text in ("a", "b")), "talks", 2))) == 2
+        shown.append(stream.getvalue())
+    assert "tokens/s" in shown[0]
+    assert "talks: 2/2" in shown[1] and "tokens/s" not in shown[1]
 
 
 def test_a_failed_request_is_a_row_with_its_cause_and_is_asked_again(

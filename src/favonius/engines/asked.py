@@ -49,6 +49,7 @@ class Asked:
     ) -> None:
         self.engine, self.ledger, self.account, self.traffic = engine, ledger, account, traffic
         self.engine_stores = engine_stores
+        self.generated = 0  # tokens that the engine wrote; those of the ledger are not among them
         self._in_flight: dict[str, asyncio.Future[Completion | Failure]] = {}
 
     async def reply(self, request: Request) -> Completion | Failure:
@@ -82,6 +83,7 @@ class Asked:
                 self.account.close(request, None)
                 await self.ledger.fail(request, str(error))
             return Failure(cause=str(error), lasting=error.lasting)
+        self.generated += completion.completion_tokens
         if not self.engine_stores:
             cost = self.account.close(request, completion)
             await self.ledger.put(request, completion, time.monotonic() - started, cost)

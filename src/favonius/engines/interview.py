@@ -19,7 +19,6 @@ from favonius.engines.ledger_books import in_dollars
 from favonius.engines.open import open_engine
 from favonius.engines.policy.money import Purse
 from favonius.errors import UserError
-from favonius.progress import Bar
 from favonius.run import Context, LeftOpen, ModelSource, ServedModel
 from favonius.types import Completion, Engine, Messages, Request, RequestError, Sampling
 
@@ -71,9 +70,10 @@ class Interviews:
         `total` and `done` are the bar's: how many there are with those that were done before.
         """
         slots = min(sum(speaker.engine.slots for speaker in self._open.values()), max(1, total - done))
+        before = self._generated
         with self.context.progress.bar(label, total, unit, done=done) as bar:
-            for number, result in conduct(self._runner, talks, lambda question: self._reply(question, bar), slots):
-                bar.advance(1, note=self._note())
+            for number, result in conduct(self._runner, talks, self._reply, slots):
+                bar.advance(1, self._generated - before - bar.tokens, self._note())
                 yield number, result
 
     def replies(self, questions: Sequence[Question], label: str) -> list[Reply]:
@@ -90,11 +90,14 @@ class Interviews:
             found[numbers[place]] = heard
         return [found[number] for number in range(len(questions))]
 
-    async def _reply(self, question: Question, bar: Bar) -> Reply:
+    @property
+    def _generated(self) -> int:
+        return sum(speaker.asked.generated for speaker in self._open.values())
+
+    async def _reply(self, question: Question) -> Reply:
         reply = await question.speaker.asked.reply(question.request)
         if isinstance(reply, Completion):
             question.speaker.tokens += reply.completion_tokens
-            bar.advance(0, reply.completion_tokens)
         elif not reply.asked:
             self.unasked += 1
         elif not reply.lasting:

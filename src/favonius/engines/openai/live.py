@@ -20,7 +20,7 @@ from favonius.engines.policy.retry import GaveUp, RetryRules, Sleep, attempts
 from favonius.engines.policy.trouble import Trouble
 from favonius.errors import FavoniusError
 from favonius.run import ServedModel
-from favonius.types import Completion, Request, RequestError, digest
+from favonius.types import Completion, Request, digest
 
 
 class LiveEngine:
@@ -101,10 +101,10 @@ class LiveEngine:
                 if outcome.trouble.paid:
                     await self.account.paid(requests, outcome.usage, outcome.trouble.sentence)
                 action = life.send(outcome.trouble)
-        except GaveUp as error:
+        except GaveUp:
             if cut is not None:
                 return cut
-            raise RequestError(str(error)) from error
+            raise
 
     async def _send(
         self, body: dict[str, object], requests: Sequence[Request], avoid: int | None
