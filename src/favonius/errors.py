@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from favonius.phrases import shortened
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_TEXTS = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 """What SQLite, safetensors and torch say; they do not raise OSError."""
@@ -45,7 +47,7 @@ class StoppedError(FavoniusError):
 def brief(error: BaseException, most: int = 200) -> str:
     """What another library's error says, for the middle of a sentence: its first line, `most` characters of it."""
     text = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return shortened(text, most)
 
 
 @contextmanager

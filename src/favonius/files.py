@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +15,46 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from favonius.errors import UserError
+
+REFUSALS = {
+    errno.EACCES: "its rights do not allow this; change them, or name another place",
+    errno.EPERM: "its rights do not allow this; change them, or name another place",
+    errno.EROFS: "it lies on a read-only disk; name another place",
+    errno.EISDIR: "this is a folder, where a file is needed; name a file",
+    errno.ENOTDIR: "a file stands where a folder is needed; name another place",
+    errno.EEXIST: "a file stands where a folder is needed; name another place",
+    errno.ENAMETOOLONG: "the name is too long for this disk; shorten it",
+}
+"""What the system says of a place that somebody named and that will not do."""
+TEMPORARY = re.compile(r"\.(.+)\.(\d+|new|old)\.tmp")
+
 
 def cache_folder() -> Path:
     """Where downloads, converted weights and reference log-probs are kept: $FAVONIUS_CACHE, else the user's cache."""
     override = os.environ.get("FAVONIUS_CACHE")
     return Path(override) if override else user_cache_path("favonius")
+
+
+def require_file(path: Path) -> None:
+    """UserError where `path` is no file."""
+    if path.is_dir():
+        raise UserError(f"{path}: this is a folder; name a file")
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+
+
+def refusal(error: OSError) -> str | None:
+    """Why a place that somebody named will not do, as one sentence; None where `error` says nothing of a place."""
+    named = error.filename2 or error.filename
+    if error.errno not in REFUSALS or not isinstance(named, (str, bytes, os.PathLike)):
+        return None
+    path = Path(os.fsdecode(named))
+    if error.errno == errno.EEXIST and path.is_dir():
+        return None  # a folder of ours that should not be there yet
+    temporary = TEMPORARY.fullmatch(path.name)
+    shown = path.with_name(temporary[1]) if temporary else path
+    return f"{shown}: {REFUSALS[error.errno]}"
 
 
 @contextmanager
@@ -85,8 +122,13 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def json_text(value: Any, *, finite: bool = False) -> str:
+    """JSON as people read it. With `finite`, ValueError for a number that is not."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=not finite)
+
+
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json_text(value) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -232,10 +232,6 @@ class StepFolder:
         file = self.path / "stats.json"
         return dict(read_json(file)) if file.exists() else {}
 
-    def is_done(self, identity: Identity) -> bool:
-        manifest = self.manifest()
-        return manifest is not None and manifest.identity == identity.digest()
-
     def begin(self, identity: Identity) -> int:
         """Make the folder ready for `identity` and return this attempt's number; what another identity left goes."""
         attempt = 1

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from favonius.phrases import shortened
+
 MARKERS = (
     "<start_of_turn>",
     "<end_of_turn>",
@@ -162,7 +164,7 @@ class Drops:
         self.counts[cause] += 1
         kept = self.samples.setdefault(cause, [])
         if len(kept) < SAMPLES:
-            kept.append(sample if len(sample) <= SAMPLE_CHARACTERS else sample[: SAMPLE_CHARACTERS - 1] + "…")
+            kept.append(shortened(sample, SAMPLE_CHARACTERS))
 
     def absorb(self, other: Drops, prefix: str = "") -> None:
         """Count what another counted, under its causes with `prefix` before them."""

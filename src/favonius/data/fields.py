@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ import orjson
 
 from favonius.data.raw import RawRow
 from favonius.errors import UserError
+from favonius.phrases import quoted
 from favonius.types import Messages, Split, digest
 
 PROMPT = ("prompt", "instruction", "question", "query", "input", "text")
@@ -21,7 +21,6 @@ TURNS = ("messages", "conversations", "conversation")
 SYSTEM = ("system", "system_prompt")
 LABEL = ("label", "desirable", "kto_tag")
 IDS = ("id", "prompt_id", "question_id")
-SHOWN_CHARACTERS = 60
 DIGEST_CHARACTERS = 16
 NO_NUMBER = ("", "N/A", "NA", "NONE", "NAN")
 TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
@@ -42,12 +41,7 @@ def needed(row: RawRow, names: tuple[str, ...]) -> str:
 
 
 def wrong(row: RawRow, field: str, value: Any, wanted: str) -> UserError:
-    return UserError(f"{row.place}: {field} is {shown(value)}, not {wanted}")
-
-
-def shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+    return UserError(f"{row.place}: {field} is {quoted(value)}, not {wanted}")
 
 
 def text(row: RawRow, *names: str) -> str:

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
 from favonius.data.folders import KINDS, of_split, only_rows
-from favonius.errors import FavoniusError, UserError, brief
+from favonius.errors import UserError
+from favonius.hub import hub_failures
 
 PREFIX = "hf://"
-UNREACHABLE = cast("tuple[type[Exception], ...]", (LocalEntryNotFoundError, *HfHubHTTPError.__bases__))
-"""Among them OSError, and what the client's HTTP library raises itself where there is no network."""
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _SPEC = re.compile(
     rf"hf://(?:datasets/)?(?P<repository>{_NAME}/{_NAME})(?:@(?P<revision>[A-Za-z0-9._-]+))?(?:/(?P<config>[^/]+))?"
@@ -68,7 +59,7 @@ def find(dataset: HubDataset, split: str | None) -> HubFiles:
     Parquet and text files stand side by side, they are taken for the same rows and only Parquet is read. UserError
     where repository, revision, config or split is not there; FavoniusError where the hub cannot be reached.
     """
-    with _hub_failures(dataset):
+    with hub_failures(dataset.repository, dataset.revision, _missing(dataset.repository)):
         info = HfApi().dataset_info(dataset.repository, revision=dataset.revision)
     commit, names = str(info.sha), [sibling.rfilename for sibling in info.siblings or ()]
     configs = _card_configs(dataset.repository, commit) if "README.md" in names else {}
@@ -82,9 +73,9 @@ def find(dataset: HubDataset, split: str | None) -> HubFiles:
     return HubFiles(dataset.repository, commit, tuple(parquet or chosen))
 
 
-def fetch_file(repository: str, name: str, revision: str | None = None) -> Path:
-    """One file of a dataset repository, by its path there. UserError and FavoniusError as for `find`."""
-    return _download(repository, name, revision)
+def fetch_file(repository: str, name: str) -> Path:
+    """One file of a dataset repository as it is now, by its path there. UserError and FavoniusError as for `find`."""
+    return _download(repository, name, None)
 
 
 def _card_configs(repository: str, commit: str) -> dict[str, dict[str, list[str]]]:
@@ -141,24 +132,9 @@ def _of_config(dataset: HubDataset, names: list[str]) -> list[str]:
 
 
 def _download(repository: str, name: str, commit: str | None) -> Path:
-    with _hub_failures(HubDataset(repository, commit)):
+    with hub_failures(repository, commit, _missing(repository)):
         return Path(hf_hub_download(repository, name, repo_type="dataset", revision=commit))
 
 
-@contextmanager
-def _hub_failures(dataset: HubDataset) -> Iterator[None]:
-    try:
-        yield
-    except GatedRepoError as error:
-        raise UserError(
-            f"{dataset.repository} wants its terms accepted on its hub page first, and a login (hf auth login)"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UserError(f"{dataset.repository} has no revision {dataset.revision} on the hub") from error
-    except RepositoryNotFoundError as error:
-        raise UserError(f"there is no dataset {dataset.repository} on the hub that you may read") from error
-    except UNREACHABLE as error:
-        raise FavoniusError(
-            f"the dataset {dataset.repository} could not be fetched from the hub ({brief(error)}); "
-            "go online and run again, or give a local folder"
-        ) from error
+def _missing(repository: str) -> str:
+    return f"there is no dataset {repository} on the hub that you may read"

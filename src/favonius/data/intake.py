@@ -9,13 +9,13 @@ from typing import Any
 
 from favonius.data.checks import Drops
 from favonius.data.convert import Row, convert
-from favonius.data.fields import shown
-from favonius.data.raw import Losses, RawRow, counted
+from favonius.data.raw import Losses, RawRow
 from favonius.data.shapes import LOOKED_AT, Shape, detect
 from favonius.data.sources import open_rows, source_name
 from favonius.data.turns import UnfitRowError
 from favonius.data.unique import UniqueIds
 from favonius.errors import UserError
+from favonius.phrases import counted, quoted
 from favonius.types import Dialogue
 
 
@@ -68,7 +68,7 @@ def _nouns(rows: Iterator[RawRow], shape: Shape, spec: str, intake: Intake) -> I
         try:
             row = convert(raw, shape, intake.changed)
         except UnfitRowError as error:
-            intake.dropped.add(error.cause, f"{raw.place}: {shown(raw.value)}")
+            intake.dropped.add(error.cause, f"{raw.place}: {quoted(raw.value)}")
             continue
         intake.kept += 1
         changes = {"id": ids.unique(row.id)}

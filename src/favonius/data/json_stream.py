@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from favonius.data.raw import Fault, RawRow
+from favonius.data.raw import NOT_UTF8, Fault, RawRow
 from favonius.data.streams import DamagedFileError, chunks, head, numbered_lines
 
 SNIFFED_BYTES = 1 << 20
@@ -29,6 +29,7 @@ NOT_AN_OBJECT = "a row must be one JSON object"
 CUT_OFF = "the JSON is cut off"
 BROKEN = "the JSON is broken"
 _SPACE = re.compile(r"[ \t\r\n]*")
+_NO_NUMBER = re.compile(rb"\b(?:NaN|Infinity)\b")
 _TURN_LIST = re.compile(r'"(?:messages|conversations?|data)"\s*:\s*\[')
 
 
@@ -51,9 +52,11 @@ def line_rows(path: Path) -> Iterator[RawRow | Fault]:
     try:
         for number, line in numbered_lines(path):
             try:
-                value = orjson.loads(line)
+                value = _parsed(line)
             except orjson.JSONDecodeError as error:
-                yield _bad_row(name, f"line {number}", line.decode("utf-8", "replace"), error)
+                text = line.decode("utf-8", "replace")
+                cause, detail = (BAD_ROW, error.msg) if text.encode() == line else (NOT_UTF8, "")
+                yield _bad_row(name, f"line {number}", text, cause, detail)
                 continue
             yield _row(name, f"line {number}", value, line)
     except DamagedFileError as error:
@@ -68,9 +71,9 @@ def document_rows(path: Path) -> Iterator[RawRow | Fault]:
         for raw in _raw_values(text):
             number += 1
             try:
-                value = orjson.loads(raw)
+                value = _parsed(raw)
             except orjson.JSONDecodeError as error:
-                yield _bad_row(name, f"row {number}", raw, error)
+                yield _bad_row(name, f"row {number}", raw, BAD_ROW, error.msg)
                 continue
             yield _row(name, f"row {number}", value, raw)
     except _BrokenTextError as error:
@@ -78,8 +81,24 @@ def document_rows(path: Path) -> Iterator[RawRow | Fault]:
         yield _end(name, where, error.cause, error.detail, text.tail(), text.count_rest())
 
 
-def _bad_row(name: str, where: str, text: str, error: orjson.JSONDecodeError) -> Fault:
-    return Fault(name, where, BAD_ROW, error.msg, bytes=_size(text), turns=whole_turns(text), sample=text)
+def _parsed(raw: bytes | str) -> Any:
+    """The value of a row. Raises orjson.JSONDecodeError.
+
+    NaN and Infinity, which JSON does not know and Python writes where a number is missing, are read as null.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        if not _NO_NUMBER.search(raw if isinstance(raw, bytes) else raw.encode("utf-8", "replace")):
+            raise
+        try:
+            return orjson.loads(orjson.dumps(json.loads(raw)))
+        except (ValueError, TypeError, RecursionError):
+            raise error from None  # something else is wrong with it, too
+
+
+def _bad_row(name: str, where: str, text: str, cause: str, detail: str) -> Fault:
+    return Fault(name, where, cause, detail, bytes=_size(text), turns=whole_turns(text), sample=text)
 
 
 def _row(name: str, where: str, value: Any, raw: bytes | str) -> RawRow | Fault:
@@ -202,7 +221,7 @@ class _Text:
         except DamagedFileError as error:
             self._damage = error.cause
         except UnicodeDecodeError as error:
-            self._damage = "the text is not UTF-8"
+            self._damage = NOT_UTF8
             self._unread = len(error.object) - error.start
             return error.object[: error.start].decode()
         return None

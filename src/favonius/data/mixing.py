@@ -1,7 +1,4 @@
-"""Several sources in one order, by weights.
-
-`Mixture` is for sources of known length: rows in seeded random order, any position found without the ones before it.
-`interleave` is for streams: the same turns, rows in the sources' own order, one row in memory.
+"""Several sources in one order, by weights: rows in seeded random order, any position found without those before it.
 
 Whose turn it is depends on the weights alone, and after any number of rows each source has had its share of them, give
 or take less than one row. `splits.in_fraction` takes a part of one source.
@@ -10,10 +7,9 @@ or take less than one row. `splits.in_fraction` takes a part of one source.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +18,6 @@ from favonius.data.fair_turns import turns, whole_shares
 from favonius.errors import UserError
 from favonius.types import digest
 
-T = TypeVar("T")
 End = Literal["first", "last"]
 """When a mixture ends: as the turn comes of the `first` source that has nothing left, so that the weights hold
 throughout, or of the `last`; until then the others share the turns of each that ended."""
@@ -88,27 +83,6 @@ def shuffled(count: int, key: str) -> NDArray[np.int64]:
     return np.argsort(drawn, kind="stable")
 
 
-def interleave(
-    sources: Sequence[Callable[[], Iterator[T]]], weights: Sequence[float], max_repeats: int = 1, end: End = "first"
-) -> Iterator[tuple[int, T]]:
-    """Rows with the numbers of their sources; a source is opened again by calling it, `max_repeats` times in all.
-
-    To go on from a position, skip so many rows: sources that give the same rows are mixed in the same way.
-    """
-    streams = [_repeated(source, max_repeats) for source in sources]
-    left = whole_shares(weights)
-    while left:
-        for source in cycle(turns(left)):
-            try:
-                row = next(streams[source])
-            except StopIteration:
-                break
-            yield source, row
-        if end == "first":
-            return
-        left = {name: share for name, share in left.items() if name != source}
-
-
 @dataclass(frozen=True)
 class _Span:
     """Positions from `begin` on in which the same sources take turns; of each, `taken` rows were picked before."""
@@ -150,8 +124,3 @@ def _turn_after(rows: int, places: Sequence[int], period: int) -> int:
     """The turn, from 0, at which a source that stands at these places of a period is asked for one row more."""
     periods, more = divmod(rows, len(places))
     return periods * period + places[more]
-
-
-def _repeated(source: Callable[[], Iterator[T]], times: int) -> Iterator[T]:
-    for _ in range(times):
-        yield from source()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -146,16 +145,6 @@ class NearDuplicateIndex:
 class _Sketch:
     hashes: frozenset[int]
     signature: RMinHash
-
-
-def near_duplicates(
-    texts: Iterable[str], threshold: float = THRESHOLD, shingle_words: int = SHINGLE_WORDS
-) -> Iterator[int | None]:
-    """For each text in turn: the position (from 0) of the kept text that it is like, or None where it is kept."""
-    index = NearDuplicateIndex(threshold, shingle_words)
-    for position, text in enumerate(texts):
-        found = index.first_like_or_add(text, str(position))
-        yield None if found is None else int(found.name)
 
 
 def shingles_of(text: str, shingle_words: int = SHINGLE_WORDS) -> set[str]:

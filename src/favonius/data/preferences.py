@@ -50,6 +50,8 @@ NO_COMPLETIONS = "no completions"
 IMPORTED = "imported"
 """The rule of pairs whose row says where the prompt comes from and not how the pair was made."""
 
+UNNAMED = "unknown"
+"""The source of an answer whose row does not say who wrote it."""
 NO_ANSWER_KNOWN = "None"
 """What UltraFeedback writes in the place of an answer that it does not know."""
 FALSE_PREMISE_SOURCE = "false_qa"
@@ -191,7 +193,7 @@ def _rated(row: RawRow, where: str, item: Any) -> RatedText:
         raise wrong(row, where, item, "an object with a response")
     inner = RawRow(f"{row.place}, {where}", item)
     return RatedText(
-        source=text(inner, "model", "source"),
+        source=optional_text(inner, "model", "source") or UNNAMED,
         text=text(inner, "response", "text"),
         finished=truth(inner, "finished", default=True),
         flaws=tuple(listing(inner, "flaws")) if item.get("flaws") else (),

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from favonius.data.checks import Drops
+from favonius.phrases import counted
+
+NOT_UTF8 = "the text is not UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class Fault:
         before = "1 whole row stands" if whole == 1 else f"{whole:,} whole rows stand"
         return (
             f"{self.file}, {self.where}: {self.cause}{detail}; {before} before it; {held}"
-            "mend or fetch the file again, or add --salvage to read the whole rows and count what is lost"
+            "mend or fetch the file again, or read its whole rows and count what is lost (--salvage, in a recipe "
+            "salvage: true)"
         )
 
 
@@ -117,8 +121,3 @@ def _loss_sentence(file: str, loss: FileLoss) -> str:
         f"{file}: {counted(loss.whole, 'whole row')} read, {counted(loss.rows, 'row')} "
         f"({counted(loss.bytes, 'byte')}){turns} lost{more}: {causes}"
     )
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 row`, `2,000 rows`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")

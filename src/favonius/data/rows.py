@@ -12,16 +12,16 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from favonius.data.raw import Fault
+from favonius.data.raw import NOT_UTF8, Fault
 from favonius.data.streams import DamagedFileError, numbered_lines
 from favonius.data.tables import parquet_rows
 from favonius.errors import UserError
-from favonius.files import replacing
+from favonius.files import replacing, require_file
+from favonius.phrases import quoted
 from favonius.types import Noun
 
 N = TypeVar("N", bound=Noun)
 
-SHOWN_CHARACTERS = 60
 LINE_BREAKERS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 """Line ends to some programs, and left as they are by JSON: escaped, or a row would be two lines to them."""
 
@@ -36,8 +36,7 @@ def iterate_rows(path: Path, kind: type[N]) -> Iterator[N]:
 
     UserError naming file, line, field, what was found and what is allowed, at the first row that is not a `kind`.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
+    require_file(path)
     for place, value in _values(path):
         try:
             yield kind.model_validate_json(value) if isinstance(value, bytes) else kind.model_validate(value)
@@ -73,14 +72,16 @@ def explain(error: ValidationError, kind: type[Noun]) -> str:
 
 
 def _explain_one(found: ErrorDetails, kind: type[Noun]) -> str:
-    where, shown = _place(found["loc"]), _shown(found["input"])
+    where, shown = _place(found["loc"]), quoted(found["input"])
     match found["type"]:
+        case "json_invalid" if not _is_utf8(found["input"]):
+            return f"{NOT_UTF8}; save it as UTF-8"
         case "json_invalid":
             return f"this is not a whole JSON value ({found['ctx']['error']}): put one object on each line"
         case "model_type":
             return f"{where or 'the row'} is {shown}, not an object: put one object on each line"
         case "missing":
-            return f"{where} is missing"
+            return f"{where} is missing (needed: {', '.join(_needed(kind, found['loc'][:-1]))})"
         case "extra_forbidden":
             allowed = _fields(kind, found["loc"][:-1])
             near = difflib.get_close_matches(str(found["loc"][-1]), allowed, 1)
@@ -103,17 +104,28 @@ def _place(location: Sequence[int | str]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
 
 
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
-
-
 def _fields(kind: type[Noun], location: Sequence[int | str]) -> list[str]:
     """Names of the fields of the noun at `location` inside a `kind`."""
+    return list(_noun_at(kind, location).model_fields)
+
+
+def _needed(kind: type[Noun], location: Sequence[int | str]) -> list[str]:
+    """Names of those fields that a row cannot leave out."""
+    return [name for name, field in _noun_at(kind, location).model_fields.items() if field.is_required()]
+
+
+def _noun_at(kind: type[Noun], location: Sequence[int | str]) -> type[Noun]:
     for part in location:
         if isinstance(part, str) and part in kind.model_fields:  # else it is a key of a mapping
             kind = _noun(kind.model_fields[part].annotation) or kind
-    return list(kind.model_fields)
+    return kind
+
+
+def _is_utf8(value: Any) -> bool:
+    try:
+        return not isinstance(value, bytes) or value.decode() is not None
+    except UnicodeDecodeError:
+        return False
 
 
 def _noun(annotation: Any) -> type[Noun] | None:

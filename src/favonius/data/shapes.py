@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from favonius.data.fields import CHOSEN, LABEL, OUTPUT, PROMPT, REJECTED, TURNS, as_list, as_truth, first
-from favonius.data.raw import RawRow, counted
+from favonius.data.raw import RawRow
 from favonius.data.turns import is_hh
 from favonius.errors import UserError
+from favonius.phrases import counted
 
 Shape = Literal["messages", "sharegpt", "alpaca", "ultrachat", "preference", "ultrafeedback", "hh", "kto", "prompts"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from favonius.data.raw import Fault, RawRow
+from favonius.data.raw import NOT_UTF8, Fault, RawRow
 from favonius.data.streams import DamagedFileError, raw_lines
 from favonius.errors import UserError, brief
 
@@ -18,7 +18,6 @@ BATCH_ROWS = 256
 
 BAD_LINE = "this is not a whole CSV row"
 WRONG_WIDTH = "the row has another number of cells than the header"
-NOT_UTF8 = "the text is not UTF-8"
 BROKEN_TABLE = "the file is damaged or cut off"
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from favonius.data.fields import listing, shown, wrong
+from favonius.data.fields import listing, wrong
 from favonius.data.raw import RawRow
 from favonius.errors import UserError
+from favonius.phrases import quoted
 from favonius.types import Message, Messages, Role
 
 SPEAKERS: dict[str, Role] = {
@@ -73,7 +74,7 @@ def _role(row: RawRow, where: str, value: Any) -> Role:
     if name in TOOLS:
         raise UnfitRowError(USES_TOOLS)
     if name not in SPEAKERS:
-        raise UnknownRoleError(f"{row.place}: {where} is {shown(value)}, no known role (known: {', '.join(SPEAKERS)})")
+        raise UnknownRoleError(f"{row.place}: {where} is {quoted(value)}, no known role (known: {', '.join(SPEAKERS)})")
     return SPEAKERS[name]
 
 

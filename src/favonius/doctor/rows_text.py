@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from favonius.data.raw import counted
 from favonius.doctor.diagnosis import Part, Sample, Span
 from favonius.doctor.paint import Paint, printable
+from favonius.phrases import counted
 
 HEAD, TAIL = 360, 160
 """Characters that are shown of a stretch's beginning and end."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from favonius.data.checks import SAMPLE_CHARACTERS
 from favonius.data.shapes import Shape
 from favonius.doctor.diagnosis import Finding
 from favonius.doctor.kinds import BY_TRAINING, KINDS, Kind
 
 PLACES = 5
-SAMPLE_CHARACTERS = 200
-
 NOT_TRAINED: Mapping[Shape, str] = {
     "ultrafeedback": "a pair made with such an answer is dropped by training",
     "prompts": "an answer to them would be dropped by training",
@@ -39,7 +38,7 @@ class Tally:
         count.rows += rows
         if len(count.places) < PLACES:
             count.places.append(place)
-        count.sample = count.sample or excerpt(sample)
+        count.sample = count.sample or _excerpt(sample)
         if cause:
             count.causes[cause] = None
 
@@ -61,7 +60,8 @@ def _finding(name: str, kind: Kind, count: _Count, read: int, shape: Shape) -> F
     return Finding(name, kind.severity, kind.what, effect, count.rows, share, places, count.sample)
 
 
-def excerpt(text: str, most: int = SAMPLE_CHARACTERS) -> str:
+def _excerpt(text: str) -> str:
     """The beginning of a text, in one line."""
+    most = SAMPLE_CHARACTERS
     line = " ".join(text[: 2 * most].split())
     return line if len(line) <= most and len(text) <= 2 * most else line[: most - 1] + "…"

@@ -8,6 +8,7 @@ from typing import Any
 
 from favonius.data.checks import SAMPLE_CHARACTERS, SAMPLES, Drops
 from favonius.data.filters.outcome import Outcome
+from favonius.phrases import shortened
 from favonius.types import Messages
 
 SAMPLE_MARGIN = 40
@@ -78,7 +79,7 @@ def difference(before: Messages, after: Messages) -> dict[str, str]:
     """Where two conversations first differ: a little of both, from the same place on."""
     if len(after) < len(before):
         cut = " | ".join(f"{message.role}: {message.content}" for message in before[len(after) :])
-        return {"before": _shortened(cut), "after": ""}
+        return {"before": shortened(cut, SAMPLE_CHARACTERS), "after": ""}
     for old, new in zip(before, after, strict=True):
         if old.content != new.content:
             pairs = enumerate(zip(old.content, new.content, strict=False))
@@ -87,7 +88,3 @@ def difference(before: Messages, after: Messages) -> dict[str, str]:
             end = start + 2 * SAMPLE_MARGIN
             return {"before": old.content[start:end], "after": new.content[start:end]}
     raise ValueError("the conversations are equal")
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= SAMPLE_CHARACTERS else text[: SAMPLE_CHARACTERS - 1] + "…"

@@ -88,13 +88,6 @@ def truecase(messages: Messages, roles: Collection[Role] = ("user", "assistant")
     return messages if changed is messages or any(map(_talks_of_case, messages)) else changed
 
 
-def truecased(text: str) -> str:
-    """One text, mended."""
-    while (changed := _mended(text, frozenset())) != text:
-        text = changed
-    return text
-
-
 def _once(messages: Messages, roles: Collection[Role], places: Iterable[int]) -> Messages:
     mended = {}
     for place in places:
