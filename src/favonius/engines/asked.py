@@ -22,8 +22,10 @@ class Failure(Noun):
 
     @property
     def countable(self) -> str:
-        """The cause without quotations and numbers: the same failure of two requests is one cause."""
-        return re.sub(r"\d+", "N", re.sub(r"“[^”]*”", "…", self.cause))
+        """The last trouble without quotations and numbers: the same failure of two requests is one cause. What a
+        server answered keeps its status."""
+        trouble = self.cause.partition("; tried ")[0]
+        return re.sub(r"(?<!answered )\b\d+", "N", re.sub(r"“[^”]*”", "…", trouble))
 
 
 class Traffic:

@@ -1,4 +1,4 @@
-"""An engine whose answers are a function, for tests and dry runs."""
+"""An engine whose answers are a function, for tests: no weights, no network."""
 
 from __future__ import annotations
 

@@ -54,10 +54,8 @@ def outcome_of(value: Mapping[str, Any], messages: Messages) -> Completion | Una
         return Unanswered(trouble_of_status(status, orjson.dumps(body).decode(), {}, 0.0))
     try:
         return wire.from_object(body, messages)[0]
-    except wire.WithheldError as error:
-        return Unanswered(Trouble("rejected", str(error), paid=True), error.usage)
     except wire.MalformedError as error:
-        return Unanswered(Trouble("malformed", str(error), paid=True), error.usage)
+        return Unanswered(Trouble(error.kind, str(error), paid=True), error.usage)
 
 
 def _unserved(error: Any) -> Trouble:

@@ -97,10 +97,8 @@ class Caller:
                 if self.config.stream:
                     return [await _streamed(response, messages)]
                 return wire.completions(await response.read(), messages, samples)
-        except wire.WithheldError as error:
-            return Unanswered(Trouble("rejected", str(error), paid=True), error.usage)
         except wire.MalformedError as error:
-            return Unanswered(Trouble("malformed", str(error), paid=True), error.usage)
+            return Unanswered(Trouble(error.kind, str(error), paid=True), error.usage)
         except TimeoutError:
             return Unanswered(Trouble("timeout", f"gave no answer within {self.config.timeout_seconds:g} s", paid=True))
         except (aiohttp.ClientError, ConnectionError, OSError) as error:

@@ -6,11 +6,12 @@ Field names are those of OpenAI's API reference (chat completions, completions).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import orjson
 
 from favonius.engines.config import OpenAI
+from favonius.engines.policy.trouble import Kind
 from favonius.engines.seeding import request_seed
 from favonius.types import Completion, Messages, Request, TokenLogprob
 
@@ -34,6 +35,8 @@ class Usage(NamedTuple):
 class MalformedError(Exception):
     """A server's answer is none. `usage` is what it bills, where it says so."""
 
+    kind: ClassVar[Kind] = "malformed"
+
     def __init__(self, sentence: str, usage: Usage | None = None) -> None:
         super().__init__(sentence)
         self.usage = usage
@@ -41,6 +44,14 @@ class MalformedError(Exception):
 
 class WithheldError(MalformedError):
     """The provider keeps the answer back, and will do so again."""
+
+    kind = "rejected"
+
+
+class EmptyError(MalformedError):
+    """The answer is whole and blank."""
+
+    kind = "empty"
 
 
 def path(config: OpenAI) -> str:
@@ -129,7 +140,7 @@ def _choice(choice: Mapping[str, Any], usage: Usage | None) -> tuple[str, str, t
     if not isinstance(text, str):
         raise MalformedError("the answer's text is missing", usage)
     if not text.strip():
-        raise MalformedError("the answer is empty", usage)
+        raise EmptyError("the answer is empty", usage)
     if reason not in ("stop", "length"):
         raise MalformedError(f"the answer ended for an unknown reason ({str(reason)[:40]})", usage)
     return text, reason, _logprobs(choice.get("logprobs"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from favonius.engines.policy.limits import Bucket
-from favonius.engines.policy.trouble import Kind, Trouble
+from favonius.engines.policy.trouble import WORDLESS, Kind, Trouble
 from favonius.engines.policy.window import Window
 
 State = Literal["open", "resting", "drained", "closed"]
@@ -22,6 +22,7 @@ STRIKES: dict[Kind, int] = {
     "rejected": 10,
     "overloaded": 3,
     "malformed": 3,
+    "empty": 3,
 }
 """How much a trouble counts towards `OUT` while nothing is answered in between. A server that fails here and there must
 not be given up; one that fails at once whatever it is sent would otherwise, never being busy, attract every request."""
@@ -33,6 +34,8 @@ REFUSALS = 3
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 """Seconds between probes; they double from the one to the other."""
+LONGEST_PAUSE_OF_WORDLESS = 2.0
+"""Of a server that is there and says nothing of use: time mends nothing, and its last requests must come to an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,8 @@ class Endpoint:
     """
 
     __slots__ = (
-        "_lapses", "_probing", "_refusals", "_requests", "_strikes", "_tokens", "_until",
-        "answered_count", "failed_count", "last_trouble", "name", "state", "tokens", "window",
+        "_has_answered", "_lapses", "_probing", "_refusals", "_requests", "_strikes", "_tokens", "_until",
+        "last_trouble", "name", "state", "tokens", "window",
     )  # fmt: skip
 
     def __init__(self, rules: EndpointRules, now: float) -> None:
@@ -74,7 +77,7 @@ class Endpoint:
         self._tokens = Bucket(rules.tokens_per_minute, now) if rules.tokens_per_minute else None
         self.tokens = 0
         """Reserved by what is under way."""
-        self.answered_count = self.failed_count = 0
+        self._has_answered = False
         self.last_trouble: str | None = None
         self.state: State = "open"
         self._strikes = self._refusals = 0
@@ -109,25 +112,32 @@ class Endpoint:
         return Flight(index, tokens, self._probing)
 
     def answered(self, flight: Flight, now: float, used_tokens: int) -> None:
-        self.answered_count += 1
+        self._has_answered = True
         self.window.answered()
         self._ended(flight, now, used_tokens)
         self._alive(flight)
 
-    def failed(self, flight: Flight, now: float, trouble: Trouble, rng: random.Random) -> None:
-        self.failed_count += 1
+    def is_blameless(self, trouble: Trouble, elsewhere: bool) -> bool:
+        """Whether the trouble is the request's alone. A blank answer may be either's: it is taken for the request's
+        where the server has answered others, and no other can take its place (`elsewhere`)."""
+        if trouble.kind == "empty":
+            return self._has_answered and not elsewhere
+        return trouble.kind == "rejected" and not trouble.closes
+
+    def failed(self, flight: Flight, now: float, trouble: Trouble, elsewhere: bool, rng: random.Random) -> None:
+        """`elsewhere`: another server of the fleet can be asked."""
         self.last_trouble = trouble.sentence
         if trouble.kind in ("rate_limited", "overloaded", "timeout"):
             self.window.throttled()
         else:
             self.window.ended()
         self._ended(flight, now, flight.tokens if trouble.paid else 0)
-        if trouble.kind == "rejected" and not trouble.closes:
+        if self.is_blameless(trouble, elsewhere):
             self._alive(flight)
         elif flight.probe or self.state == "open":  # else it was sent before the pause began
             self._strikes += STRIKES[trouble.kind]
             self._refusals = self._refusals + 1 if trouble.closes else 0
-            if trouble.closes and (self.answered_count == 0 or self._refusals >= REFUSALS):
+            if trouble.closes and (not self._has_answered or self._refusals >= REFUSALS):
                 self.state = "closed"
             elif self._strikes >= OUT * max(1.0, self.window.limit / WIDE) or flight.probe:
                 self._pause(now, trouble, rng)
@@ -148,7 +158,8 @@ class Endpoint:
     def _pause(self, now: float, trouble: Trouble, rng: random.Random) -> None:
         self._strikes = 0
         self._lapses += 1
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._lapses - 1, 30))
+        most = LONGEST_PAUSE_OF_WORDLESS if trouble.kind in WORDLESS else LONGEST_PAUSE
+        longest = min(most, FIRST_PAUSE * 2.0 ** min(self._lapses - 1, 30))
         self._until = now + max(rng.uniform(0.5, 1.0) * longest, trouble.retry_after or 0.0)
         self.state = "resting" if trouble.kind == "rate_limited" else "drained"
         if self.state == "drained":

@@ -7,8 +7,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from favonius.engines.policy.endpoint import Endpoint, EndpointRules, Flight, State
-from favonius.engines.policy.trouble import Trouble
+from favonius.engines.policy.endpoint import Endpoint, EndpointRules, Flight
+from favonius.engines.policy.trouble import WORDLESS, Trouble
 
 NEAR = 0.25
 """A server is not clearly busier than another while its share of slots taken is larger by no more than this."""
@@ -31,19 +31,6 @@ class Dead:
     sentence: str
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointStatus:
-    """For the progress line and the report."""
-
-    name: str
-    state: State
-    in_flight: int
-    limit: int
-    answered: int
-    failed: int
-    last_trouble: str | None
-
-
 class Fleet:
     """`choose` says where, `started` gives a Flight, and every Flight ends in `answered` or `failed`, once.
 
@@ -55,7 +42,7 @@ class Fleet:
     ) -> None:
         if not endpoints:
             raise ValueError("a fleet needs an endpoint")
-        self._endpoints = tuple(Endpoint(rules, now) for rules in endpoints)
+        self.endpoints = tuple(Endpoint(rules, now) for rules in endpoints)
         self._rng, self.patience = rng, patience
         self._silent_since: float | None = None
         """Time of the first trouble since the last answer."""
@@ -69,7 +56,7 @@ class Fleet:
         clearly busier than others, so that its prefix cache serves them.
         """
         ready, soonest = [], math.inf
-        for index, endpoint in enumerate(self._endpoints):
+        for index, endpoint in enumerate(self.endpoints):
             wait = endpoint.wait(now, tokens)
             if wait == 0:
                 ready.append(index)
@@ -82,11 +69,11 @@ class Fleet:
         return self._best(ready, hint) if ready else self._nobody(now, soonest)
 
     def started(self, index: int, now: float, tokens: int) -> Flight:
-        return self._endpoints[index].started(index, now, tokens)
+        return self.endpoints[index].started(index, now, tokens)
 
     def answered(self, flight: Flight, now: float, used_tokens: int) -> None:
         self._silent_since = None
-        self._endpoints[flight.endpoint].answered(flight, now, used_tokens)
+        self.endpoints[flight.endpoint].answered(flight, now, used_tokens)
 
     def failed(self, flight: Flight, now: float, trouble: Trouble) -> Trouble:
         """The trouble as its request should take it (`retry.attempts` is to be sent this one).
@@ -94,35 +81,21 @@ class Fleet:
         What it says about the server stays here: another server that is open need not be waited for, and a server that
         is known to be out of service is not the request's fault.
         """
-        endpoint = self._endpoints[flight.endpoint]
-        endpoint.failed(flight, now, trouble, self._rng)
-        if trouble.kind == "rejected" and not trouble.closes:
+        endpoint = self.endpoints[flight.endpoint]
+        elsewhere = any(other.state == "open" for other in self.endpoints if other is not endpoint)
+        endpoint.failed(flight, now, trouble, elsewhere, self._rng)
+        if endpoint.is_blameless(trouble, elsewhere):
             self._silent_since = None
             return trouble
         if self._silent_since is None:
             self._silent_since = now
-        elsewhere = any(other.state == "open" for other in self._endpoints if other is not endpoint)
-        outage = endpoint.state in ("drained", "closed")
+        outage = endpoint.state in ("drained", "closed") and trouble.kind not in WORDLESS
         return replace(trouble, retry_after=None if elsewhere else trouble.retry_after, outage=outage)
-
-    def snapshot(self) -> tuple[EndpointStatus, ...]:
-        return tuple(
-            EndpointStatus(
-                endpoint.name,
-                endpoint.state,
-                endpoint.window.in_flight,
-                endpoint.window.limit,
-                endpoint.answered_count,
-                endpoint.failed_count,
-                endpoint.last_trouble,
-            )
-            for endpoint in self._endpoints
-        )
 
     def _best(self, ready: list[int], hint: int | None) -> int:
         loads = []
         for index in ready:
-            endpoint = self._endpoints[index]
+            endpoint = self.endpoints[index]
             if endpoint.state == "drained":
                 return index
             loads.append((endpoint.window.in_flight / endpoint.window.limit, endpoint.tokens, index))
@@ -133,7 +106,7 @@ class Fleet:
         return max((hash((hint, index)), index) for load, _, index in loads if load <= least[0] + NEAR)[1]
 
     def _nobody(self, now: float, soonest: float) -> Wait | Dead:
-        if any(endpoint.state == "open" or endpoint.window.in_flight for endpoint in self._endpoints):
+        if any(endpoint.state == "open" or endpoint.window.in_flight for endpoint in self.endpoints):
             return Wait(None if soonest == math.inf else soonest)
         silent_since = now if self._silent_since is None else self._silent_since
         if now + soonest > silent_since + self.patience:
@@ -141,7 +114,7 @@ class Fleet:
         return Wait(soonest)
 
     def _account(self) -> str:
-        parts = [f"{endpoint.name} {endpoint.last_trouble}" for endpoint in self._endpoints[:NAMED]]
-        more = len(self._endpoints) - len(parts)
+        parts = [f"{endpoint.name} {endpoint.last_trouble}" for endpoint in self.endpoints[:NAMED]]
+        more = len(self.endpoints) - len(parts)
         named = "; ".join(parts) + (f"; and {more} more" if more else "")
         return f"no server can be used: {named}; mend that and run the same command again: nothing answered is lost"

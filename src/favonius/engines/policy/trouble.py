@@ -11,8 +11,12 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Literal
 
-Kind = Literal["rate_limited", "overloaded", "connection", "timeout", "malformed", "rejected"]
+from favonius.phrases import shortened
 
+Kind = Literal["rate_limited", "overloaded", "connection", "timeout", "malformed", "empty", "rejected"]
+
+WORDLESS: tuple[Kind, ...] = ("malformed", "empty")
+"""What only a server can say that is there: no outage that could be waited out."""
 LONGEST_QUOTE = 200
 LONGEST_READ = 2000
 """Characters of a message that are searched for secrets and then quoted from."""
@@ -48,7 +52,7 @@ class Trouble:
 
     kind: Kind
     """`rejected`: this request would fail again. `overloaded`: the server answered that it cannot now. `malformed`: it
-    answered what is no answer. The others are what they are called."""
+    answered what is no answer. `empty`: it answered, without a word. The others are what they are called."""
     sentence: str
     """What the user reads, said of the server (`answered 500 …`), with no key and no password in it."""
     retry_after: float | None = None
@@ -76,8 +80,7 @@ def trouble_of_status(
     if wait is None and kind == "rate_limited":
         wait = _used_up_until(names)
     hint = f"; {TURNED_AWAY[status]}" if closes and status in TURNED_AWAY else ""
-    quote = without_secrets(_on_one_line(said[:LONGEST_READ]), secrets)
-    quote = quote if len(quote) <= LONGEST_QUOTE else quote[: LONGEST_QUOTE - 1] + "…"
+    quote = shortened(without_secrets(_on_one_line(said[:LONGEST_READ]), secrets), LONGEST_QUOTE)
     sentence = f"answered {status} ({_phrase(status)}{hint})" + (f": {quote}" if quote else "")
     return Trouble(kind, sentence, wait, closes=closes)
 
