@@ -33,6 +33,9 @@ TIE = "tie"
 NO_MARGIN = "no answer is lower by the margin"
 NO_MATCH = "no lower answer is of about the length"
 
+SCORE_DIGITS = 12
+"""Decimals of a difference of scores that count: 13/3 - 10/3 is a margin of 1, and means that should tie do."""
+
 
 class NoPairError(Exception):
     """A rule makes no pair of a prompt; `cause` is one of the fixed wordings above, to count by."""
@@ -51,6 +54,10 @@ class Candidate:
     score: float
     sound: bool
 
+    def lead(self, other: Candidate) -> float:
+        """By how much its score is above the other's."""
+        return round(self.score - other.score, SCORE_DIGITS)
+
 
 class Choice(NamedTuple):
     chosen: Candidate
@@ -64,21 +71,14 @@ class Made(NamedTuple):
     choices: tuple[Choice, ...]
 
 
-def pairs_of(
+def choices_of(
     feedback: Feedback, rule: Rule, score: ScoredBy, never_chosen: Sequence[str], seed: int, drops: Drops
-) -> list[Pair]:
-    """The pairs that `rule` makes of one prompt's answers; where there are none, the cause is counted in `drops`.
+) -> Made:
+    """What `rule` chooses among one prompt's answers; where that is nothing, the cause is counted in `drops`.
 
     Answers without a score take no part (`without_score` counts them). Those with a flaw of `never_chosen` are lower
     than all others. Of several best answers one is drawn; answers with the same text are never paired.
     """
-    return as_pairs(feedback, choices_of(feedback, rule, score, never_chosen, seed, drops), rule, seed)
-
-
-def choices_of(
-    feedback: Feedback, rule: Rule, score: ScoredBy, never_chosen: Sequence[str], seed: int, drops: Drops
-) -> Made:
-    """As `pairs_of`, before they become rows."""
     used, numbers = scores_of(feedback.completions, score)
     try:
         found = choose(candidates(feedback.completions, numbers, frozenset(never_chosen)), rule, seed, feedback.id)
@@ -88,9 +88,9 @@ def choices_of(
     return Made(used, tuple(found))
 
 
-def as_pairs(feedback: Feedback, made: Made, rule: Rule, seed: int) -> list[Pair]:
+def as_pairs(feedback: Feedback, made: Made, rule: Rule, score: ScoredBy, seed: int) -> list[Pair]:
     """Rows with their origin. Where a rule may make several of a prompt, their ids have the answers' places in them."""
-    name, several = f"{rule.name} by {made.used}", isinstance(rule, AllPairs)
+    name, several = f"{rule.name} by {score.named(made.used)}", isinstance(rule, AllPairs)
     return [_pair(feedback, choice, name, seed, several) for choice in made.choices]
 
 
@@ -152,8 +152,8 @@ def choose(answers: Sequence[Candidate], rule: Rule, seed: int, prompt: str) -> 
 
 def drawn_best(answers: Sequence[Candidate], seed: int, prompt: str) -> Candidate:
     """The answer with the highest score; of several one is drawn."""
-    top = max(answer.score for answer in answers)
-    tied = [answer for answer in answers if answer.score == top]
+    top = max(answers, key=lambda answer: answer.score)
+    tied = [answer for answer in answers if not top.lead(answer)]
     # A generator of its own: what is rejected must not depend on whether the best was drawn.
     return tied[0] if len(tied) == 1 else random.Random(f"{seed} best {prompt}").choice(tied)
 
@@ -171,10 +171,10 @@ def _rejected(best: Candidate, others: Sequence[Candidate], rule: Rule, draw: ra
                 raise NoPairError(TIE)
             return other
         case BestVsWorst():
-            worst = min((answer.sound, answer.score) for answer in lower)
-            return draw.choice([answer for answer in lower if (answer.sound, answer.score) == worst])
+            worst = min(lower, key=lambda answer: (answer.sound, answer.score))
+            return draw.choice([one for one in lower if one.sound == worst.sound and not one.lead(worst)])
         case Margin():
-            return _drawn([other for other in lower if best.score - other.score >= rule.least], draw, NO_MARGIN)
+            return _drawn([other for other in lower if best.lead(other) >= rule.least], draw, NO_MARGIN)
         case LengthMatched():
             return _drawn([other for other in lower if alike(best.text, other.text, rule.within)], draw, NO_MATCH)
         case AllPairs():
@@ -182,7 +182,7 @@ def _rejected(best: Candidate, others: Sequence[Candidate], rule: Rule, draw: ra
 
 
 def _is_lower(answer: Candidate, best: Candidate) -> bool:
-    return not answer.sound or answer.score < best.score
+    return not answer.sound or best.lead(answer) > 0
 
 
 def _drawn(answers: Sequence[Candidate], draw: random.Random, cause: str) -> Candidate:
@@ -201,7 +201,7 @@ def _all_pairs(answers: Sequence[Candidate], rule: AllPairs, draw: random.Random
     if not different:
         raise NoPairError(ALL_SAME)
     ordered = [Choice(*sorted(two, key=lambda answer: -answer.score)) for two in different]
-    found = [pair for pair in ordered if pair.chosen.sound and pair.chosen.score - pair.rejected.score > rule.least]
+    found = [pair for pair in ordered if pair.chosen.sound and pair.chosen.lead(pair.rejected) > rule.least]
     if not found:
         raise NoPairError(NO_MARGIN if rule.least else TIE)
     if rule.most is None or len(found) <= rule.most:

@@ -1,13 +1,14 @@
 """How rules differ on the same feedback: what each keeps, what length alone would explain, how far two agree, and how
 many of a rule's labels another witness would turn round.
 
-Witnesses of a label, where they are there: the other score of the same answers (overall or the aspects' mean), the
-judge's own comparison of the two, what it said when it saw them in the other order, and reference scores.
+Witnesses of a label, where they are there: the other score of the same answers (overall or the aspects' mean, where
+neither is made of the other), the judge's own comparison of the two, what it said when it saw them in the other order,
+and reference scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import sqrt
@@ -28,7 +29,8 @@ from favonius.feedback.rules import (
     ScoredBy,
     ScoreName,
 )
-from favonius.types import Comparison, Feedback, RatedText
+from favonius.judges.config import SUMMED
+from favonius.types import Comparison, Feedback
 
 TOP_MODELS = 3
 ALL_RULES: tuple[Rule, ...] = (
@@ -54,24 +56,30 @@ def variants(how: Binarisation, first_rows: Sequence[Feedback]) -> list[Variant]
     """`how`'s rule and all others by `how`'s score, then `how`'s rule by every other score that the first rows have."""
     rules = [how.rule, *(rule for rule in ALL_RULES if rule.kind != how.rule.kind)]
     found = [Variant(rule.name, rule, how.score) for rule in rules]
-    scores = _scores_in([answer for row in first_rows for answer in row.completions])
+    scores = _scores_in(first_rows)
     if how.score.by == "both":
         scores.pop("overall" if "overall" in scores else "aspects", None)  # what `both` comes to
     others = {name: score for name, score in scores.items() if score != how.score}
     return found + [Variant(f"{how.rule.name} by {name}", how.rule, score) for name, score in others.items()]
 
 
-def _scores_in(answers: Sequence[RatedText]) -> dict[str, ScoredBy]:
-    """Overall, the mean of the aspects, and each of several aspects by itself."""
+def _scores_in(rows: Sequence[Feedback]) -> dict[str, ScoredBy]:
+    """Overall, the mean of the aspects where it is another score, and each of several aspects by itself."""
+    answers = [answer for row in rows for answer in row.completions]
     aspects = dict.fromkeys(name for answer in answers for name, score in answer.scores.items() if score is not None)
     found = {}
     if any(answer.overall is not None for answer in answers):
         found["overall"] = ScoredBy(by="overall")
-    if aspects:
+    if aspects and not ("overall" in found and all(map(is_summed, rows))):
         found["aspects"] = PLAIN_MEAN
     if len(aspects) > 1:
         found |= {name: ScoredBy(by="aspects", weights={name: 1.0}) for name in aspects}
     return found
+
+
+def is_summed(row: Feedback) -> bool:
+    """Whether its overall scores are made of the scores beside them: of an aspects judge or an ensemble."""
+    return row.judge is not None and row.judge.kind in SUMMED
 
 
 @dataclass(frozen=True)
@@ -80,18 +88,20 @@ class Seen:
 
     row: Feedback
     answers: Sequence[Measured]
-    overall: Scores
-    means: Scores
-    """Of all aspects alike."""
+    others: Mapping[ScoreName, Scores]
+    """By the score that a rule goes by, the other one: the mean of all aspects alike, and the overall score. None where
+    the one is made of the other."""
     reference: Scores | None
 
     @classmethod
     def of(cls, row: Feedback, reference: Reference | None) -> Seen:
+        nothing: Scores = [None] * len(row.completions)
+        means = nothing if is_summed(row) else [aspects_mean(answer, PLAIN_MEAN) for answer in row.completions]
+        overall = nothing if is_summed(row) else [answer.overall for answer in row.completions]
         return cls(
             row,
             measured(row.completions),
-            [answer.overall for answer in row.completions],
-            [aspects_mean(answer, PLAIN_MEAN) for answer in row.completions],
+            {"overall": means, "aspects": overall},
             reference(row) if reference is not None else None,
         )
 
@@ -131,7 +141,7 @@ class Witnesses:
 
     def hear(self, seen: Seen, chosen: int, rejected: int, used: ScoreName) -> None:
         """Let everybody speak of two answers whose order the score `used` gave."""
-        other = seen.means if used == "overall" else seen.overall
+        other = seen.others[used]
         self.other_score.add(other[chosen], other[rejected])
         for comparison in seen.row.comparisons:
             if {comparison.first, comparison.second} == {chosen, rejected}:
@@ -149,11 +159,12 @@ class Witnesses:
         """The share of wrong labels, estimated from the best witness there is.
 
         A reference is taken at its word. Any other witness is taken to err as often as the label, independently:
-        two that are wrong in a share e contradict each other in 2e(1 − e). Errors that they share are not seen.
+        two that are wrong in a share e contradict each other in 2e(1 − e). Errors that they share are not seen. A
+        comparison is no such witness: the scores of a judge that compares are made of its comparisons.
         """
         if self.reference.share is not None:
             return self.reference.share
-        for witness in (self.other_score, self.other_order, self.comparison):
+        for witness in (self.other_score, self.other_order):
             if witness.share is not None:
                 return round((1 - sqrt(max(0.0, 1 - 2 * witness.share))) / 2, 4)
         return None

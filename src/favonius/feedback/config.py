@@ -70,7 +70,7 @@ class AnswersConfig(StageConfig):
         if self.per_prompt is not None and self.per_prompt > len(self.pool):
             raise ValueError(f"per_prompt is {self.per_prompt}, and the pool has {len(self.pool)} members")
         if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
-            raise ValueError("part is k of n with 1 ≤ k ≤ n, such as [1, 3]")
+            raise ValueError(f"part is k of n with 1 ≤ k ≤ n, such as [1, 3], and not {list(self.part)}")
         return self
 
 
@@ -88,7 +88,7 @@ class CardConfig(Noun):
 class RatingsConfig(StageConfig):
     """A judge rates every answer; with it comes its card, which says how far it can be trusted."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     stage: Literal["ratings"] = "ratings"
     answers: StepRef
@@ -129,7 +129,7 @@ class Binarisation(Noun):
 class PairsConfig(Binarisation, StageConfig):
     """Binarisation as a step."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     stage: Literal["pairs"] = "pairs"
     ratings: StepRef

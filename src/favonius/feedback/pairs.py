@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from favonius.data.checks import Drops
-from favonius.data.raw import counted
 from favonius.data.rows import iterate_rows, line_of
 from favonius.data.shapes import LOOKED_AT
 from favonius.errors import FavoniusError
@@ -19,6 +18,7 @@ from favonius.feedback.compare_rules import Compared, RuleSums, variants
 from favonius.feedback.config import Binarisation, PairsConfig
 from favonius.feedback.repair import repaired
 from favonius.files import replacing, write_json
+from favonius.phrases import counted
 from favonius.run import Context, Inputs
 from favonius.types import Feedback
 
@@ -47,7 +47,8 @@ def run(config: PairsConfig, inputs: Inputs, out: Path, context: Context) -> Non
     with replacing(out / "pairs.jsonl") as temporary:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
             for row in prepared(iterate_rows(path, Feedback), config, account):
-                file.writelines(map(line_of, as_pairs(row, compared.add(row)[0], config.rule, config.seed)))
+                made = compared.add(row)[0]
+                file.writelines(map(line_of, as_pairs(row, made, config.rule, config.score, config.seed)))
         if compared.own.sums.pairs == compared.own.held_out:
             raise FavoniusError(f"{out.name}: no prompt gave a pair to train on ({in_words(account, compared.own)})")
     context.progress.say(f"  {counted(compared.own.sums.pairs, 'pair')} of {counted(account.prompts, 'prompt')}")

@@ -23,6 +23,12 @@ class ScoredBy(Noun):
     weights: dict[str, Annotated[float, Field(ge=0.0)]] = Field(default={})
     """Weights of the aspects in their mean; only those named count. One aspect alone: {honesty: 1}."""
 
+    def named(self, used: ScoreName) -> str:
+        """What a score is called in the origin of a pair, where `used` is what counted for its prompt."""
+        if len(self.weights) == 1:
+            return next(iter(self.weights))
+        return ", ".join(f"{name} × {weight:g}" for name, weight in self.weights.items()) or used
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.weights and self.by != "aspects":

@@ -14,6 +14,7 @@ from favonius.judges import duels as two
 from favonius.judges import positions
 from favonius.judges.agreement import Unit, alpha_estimate, kendall, ranks_of_known, spearman
 from favonius.judges.calibration import Calibration, Item, calibrated
+from favonius.judges.config import ENSEMBLE
 from favonius.judges.duels import Duel, Labels, Word, decided, preferences, value
 from favonius.judges.figures import Figure, Written, by_prompt, figure
 from favonius.judges.judge import Failure, Judgement
@@ -21,7 +22,6 @@ from favonius.judges.positions import Shown
 from favonius.statistics import Estimate, mean, ratio, share
 from favonius.types import Feedback, JudgedBy, Noun
 
-ENSEMBLE = "ensemble"
 NO_LABELS = "there are no scores of a reference to compare with"
 NO_KIN = "no answers are known to be of its family"
 ONE_BY_ONE = "it sees one answer at a time"
@@ -32,6 +32,7 @@ GREEDY = "it is asked without chance, so that asking again is the same request"
 NOT_REPEATED = "nothing was judged again"
 NO_ITEMS = "the built-in items were not judged"
 NO_QUESTIONS = "it is asked nothing"
+NOT_COUNTED = "it was not counted when this was written"
 NO_PAIRS = "it preferred no answer to another"
 BY_PAIRS = "it says which of two is better; see the answer shown first"
 
@@ -47,6 +48,8 @@ class Order(Noun):
     """What a score gains from the first place to the last, in the judge's own unit."""
     places: tuple[Written, ...] = ()
     """How often the answer in each place beats the others, where three or more are shown together."""
+    cancelled: bool = False
+    """Whether every pair was asked in both orders, so that what place decides is not in the scores."""
 
 
 class Against(Noun):
@@ -100,6 +103,8 @@ class JudgeCard(Noun):
     unread: Figure
     """Share of questions whose replies could not be read, re-asks included."""
     unread_causes: dict[str, int]
+    reasked: Figure = Figure(why=NOT_COUNTED)
+    """Share of questions that were asked again, as the first reply could not be read."""
     order: Order
     length: Length
     own: Against
@@ -151,6 +156,7 @@ def judge_card(mark: JudgedBy, evidence: Evidence) -> JudgeCard:
         failures=dict(_causes(evidence.judgements).most_common()),
         unread=figure(share(*by_prompt(_questions(evidence.judgements))), NO_QUESTIONS),
         unread_causes=dict(_unread_causes(evidence.judgements).most_common()),
+        reasked=figure(_reasked(evidence.judgements), NO_QUESTIONS),
         order=_order(mark, evidence.shown()),
         length=_length(duels),
         own=_own(duels, evidence.own),
@@ -187,6 +193,11 @@ def _questions(judgements: Sequence[Judgement]) -> Iterator[tuple[int, float]]:
         yield from ((number, 1.0) for failure in judgement.unread if failure.asked)
 
 
+def _reasked(judgements: Sequence[Judgement]) -> Estimate | None:
+    questions: Counter[int] = Counter(number for number, _ in _questions(judgements))
+    return share([judgements[number].reasked for number in questions], list(questions.values()))
+
+
 def _unread_causes(judgements: Iterable[Judgement]) -> Counter[str]:
     return Counter(failure.cause for judgement in judgements for failure in judgement.unread if failure.asked)
 
@@ -203,6 +214,7 @@ def _order(mark: JudgedBy, shown: Sequence[Shown]) -> Order:
         first_wins=figure(positions.first_wins(seen), why),
         slope=figure(positions.place_slope(shown), BY_PAIRS if by_pairs else why),
         places=positions.places(shown),
+        cancelled=by_pairs and all(positions.both_orders_seen(one.first) for one in shown),
     )
 
 

@@ -11,6 +11,9 @@ from favonius.run import FileRef, ModelRef
 from favonius.types import Noun, Sampling
 
 Aspect = Literal["instruction_following", "honesty", "truthfulness", "helpfulness"]
+ENSEMBLE = "ensemble"
+SUMMED = ("aspects", ENSEMBLE)
+"""Kinds of judges whose overall score is made of the scores beside it: these are no second word on an answer."""
 ASPECTS: tuple[Aspect, ...] = ("instruction_following", "honesty", "truthfulness", "helpfulness")
 
 

@@ -108,6 +108,7 @@ def _joined(members: Members, scores: Sequence[float | str], comparisons: tuple[
         comparisons=comparisons,
         calls=tuple(call for heard in members.values() for call in heard.calls),
         unread=tuple(failure for heard in members.values() for failure in heard.unread),
+        reasked=sum(heard.reasked for heard in members.values()),
         members=members,
     )
 

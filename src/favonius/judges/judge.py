@@ -44,6 +44,8 @@ class Judgement:
     calls: tuple[JudgeCall, ...] = ()
     unread: tuple[Failure, ...] = ()
     """Questions that brought nothing readable, also where the replies to others left no answer without a score."""
+    reasked: int = 0
+    """Questions that were asked again, as the first reply could not be read."""
     members: Mapping[str, Judgement] = field(default_factory=dict)
     """Of an ensemble: what each judge in it made of the case."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from favonius.data.raw import counted
+from favonius.phrases import counted
 from favonius.review.choose import Deck
 from favonius.review.contest import Contest
 from favonius.review.labels import Labels

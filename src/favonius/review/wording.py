@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from favonius.data.raw import counted
+from favonius.phrases import counted
 from favonius.report.wording import decimal, words
 from favonius.review.contest import Opinion, Scores
 from favonius.types import Feedback, Messages, Principle, RatedText

@@ -36,11 +36,13 @@ class Ask:
 
 @dataclass(frozen=True)
 class Heard(Generic[R]):
-    """What was read in the reply to a question, and the key of the request that brought it, if one did."""
+    """What was read in the reply to a question, and the key of the request that brought it, if one did. `asked_again`:
+    as the first reply could not be read."""
 
     ask: Ask
     said: R | Failure
     request: str | None = None
+    asked_again: bool = False
 
 
 class Way(Protocol[R]):
@@ -89,7 +91,8 @@ class Spoken(Generic[R]):
 
     def _judgement(self, case: Feedback, heard: Sequence[Heard[R]]) -> Judgement:
         unread = tuple(one.said for one in heard if isinstance(one.said, Failure))
-        return replace(self.way.judgement(case, heard), unread=unread)
+        reasked = sum(one.asked_again for one in heard)
+        return replace(self.way.judgement(case, heard), unread=unread, reasked=reasked)
 
     def _talk(self, case: Feedback, ask: Ask, showing: Showing) -> Talk[Heard[R]]:
         """Ask until a reply can be read, `reasks` times more at most."""
@@ -100,14 +103,14 @@ class Spoken(Generic[R]):
             question = self.speaker.question(messages, sampling, sample, self.way.logprobs)
             reply = yield question
             if isinstance(reply, Unanswered):
-                return Heard(ask, Failure(reply.cause, asked=reply.asked))
+                return Heard(ask, Failure(reply.cause, asked=reply.asked), asked_again=attempt > 0 and reply.asked)
             self.tokens += reply.completion_tokens
             try:
-                return Heard(ask, self.way.read(ask, reply), question.request.key())
+                return Heard(ask, self.way.read(ask, reply), question.request.key(), attempt > 0)
             except Unreadable as fault:
                 failure = Failure(str(fault), reply.text)
         assert failure is not None
-        return Heard(ask, failure)
+        return Heard(ask, failure, asked_again=self.way.config.reasks > 0)
 
 
 def draw(sampling: Sampling, sample: int, attempt: int) -> tuple[Sampling, int]:

@@ -21,7 +21,10 @@ HEDGE = re.compile(
     re.IGNORECASE,
 )
 REST = re.compile(CLOSING + r"[.!]?" + CLOSING + r"$", re.MULTILINE)
-SAME_LENGTH = str.maketrans("0123456789:/.,[]()-*%\u00a0", "0123456789:/.,[]()-*% ")
+FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+BLANKS = dict.fromkeys(map(ord, "\r\xa0\xad\u2007\u2009\u200a\u200b\u200c\u200d\u202f\u2060\u3000\ufe0f\ufeff"), " ")
+"""Also those without a width: behind a 1 they must not hide the 0."""
+SAME_LENGTH: dict[int, int | str] = {**FULL_WIDTH, **BLANKS}
 
 
 class Unreadable(Exception):  # noqa: N818 (a reply is unreadable; nothing has gone wrong)
@@ -47,7 +50,8 @@ class Number:
 
 
 def plain(text: str) -> str:
-    """A reply of the same length, its full-width digits and marks as ASCII and its thinking (`<think>`) blanked."""
+    """A reply of the same length, its full-width letters and digits as ASCII, unusual blanks as plain ones, and its
+    thinking (`<think>`) blanked."""
     text = text.translate(SAME_LENGTH)
     thought = text.rfind("</think>")
     if thought >= 0:

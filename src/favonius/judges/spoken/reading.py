@@ -174,7 +174,7 @@ def _parts(text: str, texts: int) -> list[tuple[int, int]]:
 
 def _headless(text: str, texts: int) -> list[tuple[int, int]]:
     """Parts between blank lines, each with its rating."""
-    blocks = [match.span() for match in re.finditer(r"(?:[^\n]+\n?)+", text)]
+    blocks = [match.span() for match in re.finditer(r"(?:^[^\S\n]*\S[^\n]*\n?)+", text, re.MULTILINE)]
     rated = [(start, end) for start, end in blocks if RATING.search(text, start, end)]
     if len(rated) != texts or sum(1 for _ in RATING.finditer(text)) != texts:
         raise Unreadable("not every text is rated" if rated else "no text is rated")

@@ -52,9 +52,9 @@ class Said:
 
 
 def read_verdict(reply: str, names: Names, alone: bool = True, cut_off: bool = False) -> Said:
-    """The verdict of a reply. Names in brackets, [[A]] or [A], go before a labelled one ("Verdict: A"), and that
-    before a reply that is a name. `alone`: no more than the verdict was asked for, so that a reply may also begin with
-    it and go on. Raises Unreadable, also where verdicts of one form differ.
+    """The verdict of a reply. Names in brackets, [[A]] or [A], go before a labelled one ("Verdict: A", or A alone on
+    the line below the word), and that before a reply that is a name. `alone`: no more than the verdict was asked for,
+    so that a reply may also begin with it and go on. Raises Unreadable, also where verdicts of one form differ.
     """
     text = plain(reply)
     if not text.strip():
@@ -91,6 +91,18 @@ def _labelled(text: str, names: Names, cut_off: bool) -> Iterator[Said]:
         if not re.match(goes_on, match["rest"]):
             continue  # "the better answer is A good one", "better: A or B"
         yield _said(match, names)
+    yield from _below(text, names, cut_off)
+
+
+def _below(text: str, names: Names, cut_off: bool) -> Iterator[Said]:
+    """A name alone on the line below a heading ("### Verdict"); one of several that stand there is none."""
+    name = rf"{SOFT}(?i:{NOUNS}){_name(names)}{HARD}"
+    heading = rf"^[ \t#*_>]*(?:\w+[ \t]+)?(?i:{LABELS})[ \t*_:=]*\n"
+    for match in re.finditer(rf"{heading}\s*{name}$", text, re.MULTILINE):
+        if cut_off and not text[match.end() :].strip():
+            raise Unreadable("cut off by max_tokens")
+        if not re.match(rf"\s*{name}(?:$|[:.])", text[match.end() :], re.MULTILINE):
+            yield _said(match, names)
 
 
 def _leading(text: str, names: Names, alone: bool, cut_off: bool) -> Said:
@@ -105,7 +117,7 @@ def _leading(text: str, names: Names, alone: bool, cut_off: bool) -> Said:
     said = _said(match, names)
     if cut_off and match.end() == len(text) and text.strip() != match["name"]:
         raise Unreadable("cut off by max_tokens")
-    for line in re.finditer(rf"^{name}[*_`\"')\]]*(?:[.:)]|$)", text, re.MULTILINE):
+    for line in re.finditer(rf"^{name}[*_`\"')\] \t]*(?:[.:)]|$)", text, re.MULTILINE):
         if _said(line, names).side != said.side:
             raise Unreadable("several verdicts that differ")
     return said
