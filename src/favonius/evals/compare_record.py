@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from favonius.data.raw import counted
 from favonius.evals.benchmarks.task import ItemRow
 from favonius.evals.compare_runs import Comparison, Held, TaskHeld
+from favonius.phrases import counted
 
 SCHEMA = 1
 """Raised when a field of the JSON changes its meaning or goes."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from favonius.engines.config import LlamaCpp, OpenAI, Transformers
+from favonius.phrases import QUOTED_CHARACTERS, shortened
 
 SOURCES = frozenset({"questions", "instructions", "prompts", "problems", "red_team", "data", "step", "file"})
 """Fields that say where the items come from. Where the items are the same, another path is no difference; and a judge's
@@ -14,7 +15,6 @@ prompts are told apart by their digest."""
 WORKINGS = LlamaCpp.not_identity | Transformers.not_identity | OpenAI.not_identity
 """Fields of engines that say how work is done, and not what it makes."""
 ABSENT = "nothing"
-SHOWN_CHARACTERS = 60
 
 
 def unlike(first: Mapping[str, Any], second: Mapping[str, Any], *, same_items: bool) -> list[str]:
@@ -57,4 +57,4 @@ def _flat(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], 
 
 def _shown(value: Any) -> str:
     text = ABSENT if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+    return shortened(text, QUOTED_CHARACTERS)

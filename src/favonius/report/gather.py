@@ -37,7 +37,7 @@ class Estimate(Reading):
 
 
 class Metric(Reading):
-    """One row of the main table. Values of unit `%` are fractions."""
+    """A line of a table. Values of unit `%` are fractions; intervals are 95 %."""
 
     key: str
     title: str

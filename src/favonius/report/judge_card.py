@@ -138,6 +138,7 @@ def _rows(card: JudgeCard) -> Iterator[CardRow]:
     yield _alone("Answers without a score", "of all that it was asked about", card.failed)
     if card.unread.estimate is not None:
         yield _alone("Questions without a readable reply", "after all re-asks", card.unread)
+        yield _alone("Questions asked again", "as the first reply could not be read", card.reasked)
     yield _alone("Pairs ranked as the reference does", "a tie of the judge counts half", labelled.right)
     yield _alone(
         "The same of answers of one length", "the shorter has 90 % of the longer's characters", labelled.right_matched

@@ -63,6 +63,9 @@ def _failures(card: JudgeCard) -> Iterator[Finding]:
     else:
         told = f"It gave each of {card.answers:,} answers a score"
         told += f", though {silent}" if unread is not None and unread.value > 0 else ""
+    again = card.reasked.estimate
+    if again is not None and again.value > 0:
+        told += f"; {percent(again.value)} {within(again)} of its questions had to be asked again"
     yield Finding("Failures", f"{told}.")
 
 
@@ -155,6 +158,8 @@ def _order(card: JudgeCard) -> Iterator[Finding]:
         word = "loses" if slope.value < 0 else "gains"
         size = decimal(abs(slope.value), 2)
         told.append(f"From the first place to the last an answer {word} {size} points of its scale.")
+    if told and card.order.cancelled:
+        told.append("Every pair was asked in both orders, which takes this out of its scores.")
     is_biased = any(estimate is not None and _away(estimate) for estimate in (first, slope))
     if told:
         yield Finding("Order", " ".join(told), BIAS if is_biased else "")

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from favonius.engines.ledger_books import Spend, in_dollars
+from favonius.phrases import counted
 from favonius.report.answers_made import AnswersStats
 from favonius.report.gather import Run, Step
 from favonius.report.made import DialoguesStats
@@ -79,7 +80,7 @@ def _doings(run: Run) -> Iterator[str]:
 
 def _taken_in(run: Run, step: Step) -> str:
     stats = step.stats
-    sources = _several(len(stats.get("sources") or ()), "source")
+    sources = counted(len(stats.get("sources") or ()), "source")
     apart = {"held out": stats.get("held out"), "repeated": stats.get("repeated")}
     told = "".join(f", {count(number)} {what}" for what, number in apart.items() if number)
     made = f"{count(stats['kept'])} {stats.get('made') or 'rows'}"
@@ -88,7 +89,7 @@ def _taken_in(run: Run, step: Step) -> str:
 
 def _opened(run: Run, step: Step) -> str:
     sectors = list(step.stats.get("sectors") or ())
-    named = f" in {_several(len(sectors), 'sector')} ({', '.join(sectors)})" if sectors else ""
+    named = f" in {counted(len(sectors), 'sector')} ({', '.join(sectors)})" if sectors else ""
     teacher = _named(run, [step.config.get("teacher")])
     made = f"{count(step.stats['kept'])} of {count(step.stats.get('wanted'))} openings wanted"
     return f"The teacher {teacher} wrote {made}{named}."
@@ -108,8 +109,8 @@ def _answered(run: Run, step: Step) -> str:
     stats = AnswersStats.model_validate(step.stats)
     pool = len(stats.members or _mapping(step.config.get("pool")))
     prompts = sum(stats.prompts.values())
-    asked = f" to {_several(prompts, 'prompt')}" if prompts else ""
-    return f"{_several(pool, 'model')} gave {_several(stats.kept, 'answer')}{asked}."
+    asked = f" to {counted(prompts, 'prompt')}" if prompts else ""
+    return f"{counted(pool, 'model')} gave {counted(stats.kept, 'answer')}{asked}."
 
 
 def _rated(run: Run, step: Step) -> str:
@@ -124,14 +125,14 @@ def _binarised(run: Run, step: Step) -> str:
     rule = words(str(_mapping(step.config.get("rule")).get("kind") or "best_vs_random"))
     longer = stats.longer_chosen_share
     by_length = f"; the longer answer was chosen in {share(longer)}" if longer is not None else ""
-    return f"The rule {rule} made {_several(stats.kept, 'pair')} of them{by_length}."
+    return f"The rule {rule} made {counted(stats.kept, 'pair')} of them{by_length}."
 
 
 def _picked(run: Run, step: Step) -> str:
     stats = PairsStats.model_validate(step.stats)
     gain = stats.gain_over_average
     above = f", whose scores are {decimal(gain.value, 2)} above their prompts' average" if gain is not None else ""
-    return f"The best {_several(stats.kept, 'answer')} became dialogues{above}."
+    return f"The best {counted(stats.kept, 'answer')} became dialogues{above}."
 
 
 def _amended(run: Run, step: Step) -> str:
@@ -144,7 +145,7 @@ def _amended(run: Run, step: Step) -> str:
 
 def _measured(run: Run, step: Step) -> str:
     models, tasks = (len(_mapping(step.config.get(name))) for name in ("models", "tasks"))
-    return f"{_several(models, 'model')} {'was' if models == 1 else 'were'} measured on {_several(tasks, 'benchmark')}."
+    return f"{counted(models, 'model')} {'was' if models == 1 else 'were'} measured on {counted(tasks, 'benchmark')}."
 
 
 def _paid(total: Spend, priced: bool) -> str:
@@ -152,11 +153,7 @@ def _paid(total: Spend, priced: bool) -> str:
     lost = f", {in_dollars(total.lost)} of it for no usable answer" if total.lost else ""
     money = f" for {in_dollars(total.total)}{lost}" if priced else ""
     failed = f"; {count(total.failures)} have no answer" if total.failures else ""
-    return f"{_several(total.requests, 'request')} brought {count(total.completion_tokens)} tokens{money}{failed}."
-
-
-def _several(number: int, noun: str) -> str:
-    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+    return f"{counted(total.requests, 'request')} brought {count(total.completion_tokens)} tokens{money}{failed}."
 
 
 def _labels(run: Run) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 from favonius.data.checks import Drops
 from favonius.data.streams import DamagedFileError, numbered_lines
 from favonius.errors import UserError
+from favonius.files import require_file
 
 FIELDS = ("model", "instruction", "preference", "length_reference", "length_model")
 OLD_DRAW = 0.0
@@ -70,8 +71,7 @@ def read_preferences(path: Path) -> Preferences:
     counted by cause in `amiss` and, where they name their model, there too. UserError where there is no such file,
     where it is cut off, and where no row of it can be used.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
+    require_file(path)
     found = Preferences()
     seen: dict[str, set[str]] = {}
     for place, line in _lines(path):

@@ -18,6 +18,7 @@ from favonius.errors import UserError
 from favonius.evals.alpaca_eval.difficulty import Difficulty
 from favonius.evals.alpaca_eval.preferences import ModelPreferences
 from favonius.evals.alpaca_eval.regression import Array
+from favonius.files import require_file
 
 UNNAMED = ""
 """The heading of the first column of instruction_difficulty.csv."""
@@ -28,8 +29,7 @@ def read_published(path: Path, models: Sequence[ModelPreferences]) -> Difficulty
 
     UserError where `path` is not such a file, or numbers another set of instructions.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
+    require_file(path)
     of_number: dict[int, float] = {}
     features: list[tuple[float, float, float]] = []
     labels: list[float] = []

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from favonius.data.checks import SAMPLES
 from favonius.evals.alpaca_eval.difficulty import Difficulty
 from favonius.evals.alpaca_eval.length_controlled import FEWEST, differs_much, length_controlled
 from favonius.evals.alpaca_eval.preferences import ModelPreferences, Preferences, other_references
 from favonius.evals.alpaca_eval.win_rate import win_rate
+from favonius.phrases import counted
 
 Scores = dict[str, dict[str, Any]]
+NAMED = 5
+"""Models that a sentence names one by one."""
 
 
 def scores(preferences: Preferences, difficulty: Difficulty | None) -> Scores:
@@ -57,10 +61,12 @@ def remarks(
 ) -> Iterator[str]:
     """What a reader must know of the input and the scores, a sentence each: nothing is left out without a word."""
     for cause, count in preferences.amiss.counts.most_common():
-        yield f"{_rows(count)}: {cause} ({', '.join(preferences.amiss.samples[cause])}{', …' if count > 3 else ''})"
+        samples = ", ".join(preferences.amiss.samples[cause]) + (", …" if count > SAMPLES else "")
+        yield f"{counted(count, 'row')}: {cause} ({samples})"
     unreadable = {name: model.unreadable for name, model in preferences.models.items() if model.unreadable}
     if unreadable:
-        yield f"{_rows(sum(unreadable.values()))}: the judge's word is unreadable, left out ({_some(unreadable)})"
+        rows = counted(sum(unreadable.values()), "row")
+        yield f"{rows}: the judge's word is unreadable, left out ({_some(unreadable)})"
     every = {row.instruction for model in preferences.models.values() for row in model.comparisons}
     lacking = {name: len(every) - len(model.comparisons) for name, model in preferences.models.items()}
     if lacking := {name: count for name, count in lacking.items() if count}:
@@ -87,11 +93,8 @@ def _of_controlled(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             yield f"{name}: length control changes the win rate a great deal, from {raw:.1f} to {controlled:.1f}"
 
 
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
-
-
-def _some(counts: Mapping[str, int], most: int = 5) -> str:
+def _some(counts: Mapping[str, int]) -> str:
     """The largest first."""
     named = [f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1])]
-    return ", ".join(named[:most]) + (f" and {len(named) - most} more models" if len(named) > most else "")
+    more = len(named) - NAMED
+    return ", ".join(named[:NAMED]) + (f" and {counted(more, 'more model')}" if more > 0 else "")

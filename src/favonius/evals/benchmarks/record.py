@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from favonius.errors import UserError
 from favonius.evals.benchmarks.asking import Heard
 from favonius.evals.benchmarks.config import AnyTask
 from favonius.evals.benchmarks.task import ItemRow, Metric, Said, Scored, Task
-from favonius.files import read_json, write_text
+from favonius.files import json_text, read_json, write_text
 from favonius.judges.figures import by_prompt
 from favonius.run import ModelSource, ServedModel, versions
 from favonius.statistics import ratio, share, standard_error
@@ -175,7 +174,7 @@ def answers(said: Sequence[Said]) -> dict[str, Any]:
 
 def write(folder: Path, result: Result) -> None:
     """Both files; result.json last, so that where it is the other is too. ValueError on NaN."""
-    text = json.dumps(result.told, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json_text(result.told, finite=True)
     write_rows(folder / "items.jsonl", result.rows)
     write_text(folder / "result.json", text + "\n")
 

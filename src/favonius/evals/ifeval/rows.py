@@ -12,6 +12,7 @@ from favonius.data.raw import RawRow
 from favonius.errors import UserError
 from favonius.evals.ifeval.catalogue import UnfitInstructionError, instruction_of
 from favonius.evals.ifeval.instruction import Instruction
+from favonius.phrases import quoted
 
 INSTRUCTIONS = "instruction_id_list"
 PARAMETERS = "kwargs"
@@ -24,6 +25,7 @@ NO_PROMPT = "a response without a prompt"
 NO_ANSWER = "a prompt without a response"
 UNEQUAL = "not as many kwargs as instructions"
 NOTHING_ASKED = "a prompt without instructions"
+STRANGE = "a row without the fields of its kind"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def answered(prompts: Iterable[RawRow], responses: Iterable[RawRow], left_out: D
     """The tasks that have an answer, in the order of `prompts`; all else is counted in `left_out`.
 
     Of a prompt, and of a response to it, the first row counts. A prompt with one instruction that cannot be checked is
-    left out whole. UserError where a row has not the fields of its kind.
+    left out whole. UserError where no row has the fields of its kind.
     """
     tasks, unfit = read_tasks(prompts, left_out)
     answers = _answers(responses, left_out)
@@ -66,17 +68,25 @@ def read_tasks(rows: Iterable[RawRow], left_out: Drops) -> tuple[dict[str, Task]
     `answered`."""
     tasks: dict[str, Task] = {}
     unfit: set[str] = set()
+    fault: UserError | None = None
     for row in rows:
-        prompt = fields.text(row, "prompt")
+        try:
+            prompt = fields.text(row, "prompt")
+            names, parameters = _demands(row)
+        except UserError as error:
+            left_out.add(STRANGE, str(error))
+            fault = fault or error
+            continue
         if prompt in tasks or prompt in unfit:
             left_out.add(PROMPT_AGAIN, f"{row.place}: {prompt}")
             continue
-        names, parameters = _demands(row)
         try:
             tasks[prompt] = Task(row.value.get("key"), prompt, tuple(_instructions(names, parameters)), tuple(names))
         except UnfitInstructionError as error:
             left_out.add(error.cause, f"{row.place}: {error.detail}")
             unfit.add(prompt)
+    if fault is not None and not tasks and not unfit:
+        raise fault
     return tasks, unfit
 
 
@@ -103,16 +113,28 @@ def _instructions(names: list[str], parameters: list[dict[str, Any]]) -> Iterato
 def _answers(rows: Iterable[RawRow], left_out: Drops) -> dict[str, str]:
     """Answers by prompt."""
     answers: dict[str, str] = {}
+    fault: UserError | None = None
     for row in rows:
-        prompt = fields.text(row, "prompt")
-        name = next((name for name in RESPONSE if name in row.value), None)
-        if name is None:
-            raise UserError(f"{row.place}: the field response is missing (fields: {', '.join(row.value)})")
-        answer = row.value[name]
+        try:
+            prompt, answer = fields.text(row, "prompt"), _response(row)
+        except UserError as error:
+            left_out.add(STRANGE, str(error))
+            fault = fault or error
+            continue
         if not isinstance(answer, str):
-            left_out.add(NO_TEXT, f"{row.place}: {fields.shown(answer)}")
+            left_out.add(NO_TEXT, f"{row.place}: {quoted(answer)}")
         elif prompt in answers:
             left_out.add(ANSWER_AGAIN, f"{row.place}: {prompt}")
         else:
             answers[prompt] = answer
+    if fault is not None and not answers:
+        raise fault
     return answers
+
+
+def _response(row: RawRow) -> Any:
+    """Whatever stands in the place of an answer. UserError where nothing does."""
+    name = next((name for name in RESPONSE if name in row.value), None)
+    if name is None:
+        raise UserError(f"{row.place}: the field response is missing (fields: {', '.join(row.value)})")
+    return row.value[name]

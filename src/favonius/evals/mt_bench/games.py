@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from favonius.data.checks import Drops
-from favonius.data.raw import counted
 from favonius.engines.asked import Failure
 from favonius.engines.interview import interview
 from favonius.evals.benchmarks.asking import Heard, ask
@@ -20,6 +19,7 @@ from favonius.evals.mt_bench.pairwise import SHOWN_AS_A, SWAPPED, WON, Match, Wi
 from favonius.evals.mt_bench.questions import TURNS, Question
 from favonius.evals.mt_bench.reading import Side, read_verdict
 from favonius.evals.mt_bench.turns import answers, notes_on, place, prompts_record, turn_row, write_lines
+from favonius.phrases import counted
 from favonius.run import ModelRef
 from favonius.types import Completion, JudgedBy
 

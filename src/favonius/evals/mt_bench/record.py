@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from favonius.data.raw import counted
 from favonius.evals.mt_bench.questions import TURNS
 from favonius.evals.mt_bench.scores import Grades, ModelScores, Scores
+from favonius.phrases import counted
 from favonius.statistics import Estimate
 
 Record = dict[str, Any]

@@ -13,6 +13,7 @@ from favonius.data.streams import DamagedFileError, numbered_lines
 from favonius.errors import UserError
 from favonius.evals.mt_bench.questions import TURNS
 from favonius.evals.mt_bench.reading import read_rating
+from favonius.files import require_file
 
 UNREADABLE = -1
 """What FastChat's files hold in place of a score that could not be read. Here it is None."""
@@ -69,8 +70,7 @@ def read_judgments(path: Path) -> Iterator[Judgment | Misfit]:
 
     NaN, which is no JSON but which Python writes, is read: it is a number that does not fit.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
+    require_file(path)
     number = 0
     try:
         for number, line in numbered_lines(path):

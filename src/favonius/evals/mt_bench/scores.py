@@ -83,14 +83,6 @@ class Grades:
         there = {row.question_id for row in self.rows if row.turn == turn}
         return [question for question in self.categories if question not in there]
 
-    def by_turn(self) -> dict[tuple[int, int], float]:
-        """(question, turn) → mean score, for `evals.paired.compare` with the question as the unit."""
-        found: dict[tuple[int, int], list[float]] = {}
-        for row in self.rows:
-            if row.score is not None:
-                found.setdefault((row.question_id, row.turn), []).append(row.score)
-        return {key: sum(values) / len(values) for key, values in found.items()}
-
 
 @dataclass
 class ModelScores:

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from favonius.data.raw import counted
 from favonius.engines.asked import Failure
 from favonius.engines.config import EngineConfig
 from favonius.engines.interview import interview
 from favonius.judges.agreement import alpha_estimate
 from favonius.judges.spoken.numerals import Unreadable
 from favonius.judges.spoken.verdicts import Names, Side, read_verdict
+from favonius.phrases import counted
 from favonius.run import Context, ModelSource, ServedModel
 from favonius.statistics import Estimate, share
 from favonius.types import JudgedBy, Message, Messages, Sampling, digest

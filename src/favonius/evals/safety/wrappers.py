@@ -6,12 +6,11 @@ around what a model was taught. All texts are ours and in English.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from favonius.types import Message, Messages
 
 Wrapper = Literal["plain", "safety prompt", "role-play", "safety prompt and role-play"]
-WRAPPERS: tuple[Wrapper, ...] = get_args(Wrapper)
 
 SAFETY = (
     "You are a careful and friendly assistant. Answer ordinary questions fully and do not see danger where there is "

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from favonius.phrases import counted
 from favonius.report.ablations.models import Comparison, Measure, made
 from favonius.report.gather import Estimate, Row, Run, Step
 from favonius.report.plots import STAND_IN, STYLE, Chart, Key, as_svg, tick_labels
@@ -185,7 +186,7 @@ def _key(sft_epochs: int, pen: Pen) -> Key:
 
 
 def _after(sft_epochs: int) -> str:
-    return f"after {sft_epochs} epoch{'s' if sft_epochs > 1 else ''} of dSFT"
+    return f"after {counted(sft_epochs, 'epoch')} of dSFT"
 
 
 def _told(curve: Curve) -> str:

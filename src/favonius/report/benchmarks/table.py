@@ -133,9 +133,10 @@ def signed(value: float, unit: str) -> str:
 def _beside(task: Task, label: str) -> Iterator[str]:
     """What belongs beside a judge's word, for judges prefer long answers."""
     answers, protocol = task.answers.get(label), task.protocol.get(label) or {}
-    controlled = protocol.get("length_controlled_winrate")
+    controlled, error = (protocol.get(f"length_controlled_{name}") for name in ("winrate", "standard_error"))
     if controlled is not None:
-        yield f"{measure(controlled / 100, '%')} length-controlled"
+        spread = "" if error is None else f" ± {measure(error / 100, '%')}"
+        yield f"{measure(controlled / 100, '%')}{spread} length-controlled"
     if task.is_judged and answers is not None and answers.characters is not None:
         yield f"{count(answers.characters)} characters"
 
