@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,9 +44,6 @@ class Ways:
     one_by_one: int = 0
     compared: int = 0
     why: str = ""
-
-    def record(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Batches:

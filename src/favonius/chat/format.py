@@ -29,7 +29,10 @@ class ChatFormat:
         if not getattr(tokenizer, "is_fast", False):
             raise UserError("the tokenizer is not a fast one, and only those give offsets; add a tokenizer.json")
         if not tokenizer.chat_template:
-            raise UserError("the tokenizer has no chat template; set `template: zephyr` for this model in the recipe")
+            raise UserError(
+                "the tokenizer has no chat template; set `template: zephyr` for this model in the recipe, or say "
+                "--template zephyr"
+            )
         self.tokenizer = tokenizer
         self._renderer = Renderer(tokenizer)
         self._opening = Opening(tokenizer)

@@ -64,6 +64,7 @@ def check_gguf(
         for one in trials:
             for messages in one.probe.prompts:
                 _check_prompt(loaded, form, messages)
+        _check_end(loaded, form, trials[0].probe.prompts[0])
         reading, loss = _close(loaded, source, architecture, storage, form, trials)
         same = [_same_answer(loaded, form, storage, one, place) for one in trials for place in range(len(one.answers))]
     return GGUFCheck(len(same), reading, loss, sum(same))
@@ -138,6 +139,13 @@ def _check_prompt(loaded: LoadedBack, form: ChatFormat, prompt: Messages) -> Non
     refuse_other_ids(wanted, loaded.ids(rendered), form, "a prompt in llama.cpp")
     if (count := loaded.chat_tokens(prompt)) != len(wanted):
         raise MismatchError(f"a chat in llama.cpp begins with {count} tokens and not with {len(wanted)}")
+
+
+def _check_end(loaded: LoadedBack, form: ChatFormat, prompt: Messages) -> None:
+    """An answer must end where the model ends its turn: one that does not goes on with the other side's words."""
+    for token in sorted(form.end_ids):
+        if not loaded.ends(form.prompt_ids(prompt), token):
+            raise MismatchError(f"llama.cpp goes on after token {token} ({form.decode([token])!r}), which ends a turn")
 
 
 def _parting(one: str, other: str) -> int:

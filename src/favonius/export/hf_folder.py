@@ -20,6 +20,7 @@ from favonius.export.probes import ANSWER_TOKENS
 from favonius.export.reference import Tried, refuse_other_answer, refuse_other_ids
 from favonius.export.storage import STORAGES
 from favonius.files import read_json, write_json
+from favonius.models.load import quietly, save_tokenizer
 from favonius.run import ModelSource
 from favonius.types import Messages, Sampling
 
@@ -47,10 +48,7 @@ def write_tokenizer(source: ModelSource, form: ChatFormat, folder: Path) -> None
     """The tokenizer of `source` with the template that its model was trained with."""
     tokenizer = AutoTokenizer.from_pretrained(source.folder)
     tokenizer.chat_template = opening_template(form)
-    tokenizer.save_pretrained(folder)
-    file = folder / "tokenizer_config.json"
-    config = read_json(file)
-    write_json(file, {key: value for key, value in config.items() if key not in ("is_local", "local_files_only")})
+    save_tokenizer(tokenizer, folder)
 
 
 def opening_template(form: ChatFormat) -> str:
@@ -81,7 +79,8 @@ def check_hf(folder: Path, form: ChatFormat, kind: str | None, trials: Sequence[
     """How many greedy answers are the same. MismatchError that names the first token of a prompt, or of a greedy
     answer, that transformers alone makes otherwise."""
     check_ids(folder, form, trials)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    with quietly():
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
     tolerance = SAME_WEIGHTS if kind is None else STORAGES[kind].loss.worst
     same = 0
     for one in trials:

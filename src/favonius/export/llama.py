@@ -78,6 +78,10 @@ class LoadedBack:
         drawn = self._draw(ids, ANSWER_TOKENS, {})["tokens"]
         return tuple(token for token in drawn if token not in form.end_ids)
 
+    def ends(self, ids: Sequence[int], token: int) -> bool:
+        """Whether an answer to a prompt is over where `token` is drawn."""
+        return bool(self._draw(ids, 2, {"logit_bias": [[token, FORCED]]})["stop_type"] == "eos")
+
     def _logp(self, before: Sequence[int], token: int) -> float:
         entry = self._draw(before, 1, {"n_probs": 1, "logit_bias": [[token, FORCED]]})["completion_probabilities"][0]
         if entry["id"] != token:

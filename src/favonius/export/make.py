@@ -99,9 +99,11 @@ def _gguf(origin: Origin, form: ChatFormat, kind: str, folder: Path, progress: P
     write_text(folder / "Modelfile", modelfile(form, file.name, context))
     write_text(folder / "commands.txt", commands(origin.name, file.name, context))
     reading, loss = found.reading, found.loss
+    ends = " and ".join(f"`{form.decode([token])}`" for token in sorted(form.end_ids))
     checks = [
         f"Every tensor of the file is the model's, within what {kind} can hold.",
         f"llama.cpp renders the chat template to the same text and the same token ids on {found.prompts} prompts.",
+        f"An answer in llama.cpp ends at {ends}.",
         f"Log-probs of {reading.tokens} tokens in llama.cpp are {reading.mean:.2g} nats off torch's with the very "
         f"weights that the file keeps, on average, and {reading.worst:.2g} at worst "
         f"({_of(storage.reading)} are allowed).",

@@ -41,7 +41,7 @@ def push(folder: Path, where: Push, message: str, api: Any = None) -> str:
     UserError without a token, and where the repository is public and a private one was asked for: what is sent there
     is seen by everyone. FavoniusError where the hub refuses.
     """
-    api = HfApi(token=_token()) if api is None else api
+    api = HfApi(token=token()) if api is None else api
     try:
         _refuse_public(api, where)
         api.create_repo(where.repository, private=where.private, repo_type="model", exist_ok=True)
@@ -62,10 +62,11 @@ def _refuse_public(api: Any, where: Push) -> None:
         raise UserError(f"{where.repository} is there already and is public; say --public, or name another")
 
 
-def _token() -> str:
-    token = os.environ.get(TOKEN, "").strip()
-    if not token:
+def token() -> str:
+    """The hub's token. UserError where there is none: to be asked before much work is done for a push."""
+    found = os.environ.get(TOKEN, "").strip()
+    if not found:
         raise UserError(
             f"--push needs a token of the hub in the environment variable {TOKEN}; see what goes with --dry-run"
         )
-    return token
+    return found

@@ -1,4 +1,4 @@
-"""`python -m favonius.models.dequantise file.gguf folder`: the process that `models.gguf.convert` starts.
+"""`python -m favonius.models.dequantise model|tokenizer file.gguf folder`: the process that `models.gguf` starts.
 
 Exit code 2 and a sentence on stdout: the file is at fault. 1 and a sentence, or a traceback on stderr: anything else.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 import functools
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gguf
 import torch
@@ -19,7 +20,8 @@ from packaging.version import Version
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 
 from favonius.errors import FavoniusError, UserError, brief
-from favonius.models.load import save
+from favonius.files import replacing_folder
+from favonius.models.load import save, save_tokenizer
 
 MALFORMED = (ValueError, IndexError, KeyError, OverflowError, MemoryError)
 """What readers of binary files raise on bytes that are not what they should be."""
@@ -27,8 +29,45 @@ READS_TOKENIZERS = Version("5.18")
 """Transformers 5.17 splits words of SentencePiece GGUFs otherwise than their models learnt, and mixes up end tokens."""
 
 
+class _Opened(NamedTuple):
+    """A GGUF file alone in a folder, and what is read of it before its weights."""
+
+    folder: Path
+    link: str
+    reader: gguf.GGUFReader
+    config: Any
+    tokenizer: Any
+
+
 def dequantise(file: Path, folder: Path) -> None:
     """Write GGUF `file` as safetensors, config and tokenizer to `folder`, which appears whole. Raises FavoniusError."""
+    with _opened(file) as found:
+        architecture = _field(found.reader, "general.architecture")
+        _refuse_unread_rope(found.reader, found.config, file.name, architecture)
+        with _spoken(file.name, architecture):
+            loaded, info = AutoModelForCausalLM.from_pretrained(
+                found.folder,
+                gguf_file=found.link,
+                config=found.config,
+                dtype=_dtype(found.reader),
+                quantization_config=GgufConfig(dequantize=True),
+                ignore_mismatched_sizes=True,  # they are then reported like missing ones, and refused below
+                output_loading_info=True,
+            )
+        _refuse_gaps(loaded, info, file.name, architecture)
+        save(_plain(loaded), found.tokenizer, folder)
+
+
+def copy_tokenizer(file: Path, folder: Path) -> None:
+    """Write config and tokenizer of GGUF `file` to `folder`, which appears whole: what llama.cpp, which reads the
+    weights in the file itself, is spoken to with. Raises FavoniusError."""
+    with _opened(file) as found, replacing_folder(folder) as temporary:
+        found.config.save_pretrained(temporary)
+        save_tokenizer(found.tokenizer, temporary)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[_Opened]:
     if Version(transformers.__version__) < READS_TOKENIZERS:
         raise FavoniusError(
             f"transformers {transformers.__version__} misreads tokenizers in GGUF; install {READS_TOKENIZERS} or later"
@@ -38,28 +77,22 @@ def dequantise(file: Path, folder: Path) -> None:
         link = Path(alone) / "model.gguf"
         link.symlink_to(file)
         reader = _read(link, file.name)
-        architecture = _field(reader, "general.architecture")
-        try:
+        with _spoken(file.name, _field(reader, "general.architecture")):
             config = AutoConfig.from_pretrained(alone, gguf_file=link.name)
-            _refuse_unread_rope(reader, config, file.name, architecture)
             tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file=link.name)
             _mend_opening(tokenizer, reader)
-            loaded, info = AutoModelForCausalLM.from_pretrained(
-                alone,
-                gguf_file=link.name,
-                config=config,
-                dtype=_dtype(reader),
-                quantization_config=GgufConfig(dequantize=True),
-                ignore_mismatched_sizes=True,  # they are then reported like missing ones, and refused below
-                output_loading_info=True,
-            )
-        except (*MALFORMED, NotImplementedError) as error:
-            raise UserError(
-                f"{file.name}: transformers cannot load this GGUF of architecture {architecture} ({brief(error)}); "
-                "use a supported one, or the model's safetensors"
-            ) from error
-        _refuse_gaps(loaded, info, file.name, architecture)
-        save(_plain(loaded), tokenizer, folder)
+        yield _Opened(Path(alone), link.name, reader, config, tokenizer)
+
+
+@contextmanager
+def _spoken(name: str, architecture: str) -> Iterator[None]:
+    try:
+        yield
+    except (*MALFORMED, NotImplementedError) as error:
+        raise UserError(
+            f"{name}: transformers cannot load this GGUF of architecture {architecture} ({brief(error)}); "
+            "use a supported one, or the model's safetensors"
+        ) from error
 
 
 def _read(file: Path, name: str) -> gguf.GGUFReader:
@@ -137,9 +170,9 @@ def _plain(loaded: PreTrainedModel) -> PreTrainedModel:
 def main(arguments: list[str]) -> int:
     # Reading the header of a large vocabulary takes seconds, and transformers does it three times more.
     gguf.GGUFReader = functools.cache(gguf.GGUFReader)
-    file, folder = arguments
+    what, file, folder = arguments
     try:
-        dequantise(Path(file), Path(folder))
+        {"model": dequantise, "tokenizer": copy_tokenizer}[what](Path(file), Path(folder))
     except FavoniusError as error:
         print(error)
         return error.exit_code

@@ -23,19 +23,40 @@ def convert(gguf: Path, digest: str, progress: Progress) -> Path:
     back and keeps transformers' messages away from the terminal. UserError where the file is damaged or its
     architecture is not supported, FavoniusError where the process dies.
     """
-    converted = cache_folder() / "converted"
-    folder = converted / f"{digest}-v{CONVERSION}"
+    return _made(
+        "model", gguf, _folder(digest), f"converting {gguf.name} to safetensors, once (a minute or so)", progress
+    )
+
+
+def tokenizer_of(gguf: Path, digest: str, progress: Progress) -> Path:
+    """The folder of config and tokenizer alone, where nothing but llama.cpp needs the weights; errors as of `convert`.
+
+    The converted folder where there is one: its tokenizer is the same.
+    """
+    whole = _folder(digest)
+    if whole.exists():
+        return whole
+    words = whole.with_name(f"{whole.name}-tokenizer")
+    return _made("tokenizer", gguf, words, f"reading the tokenizer of {gguf.name}, once (some seconds)", progress)
+
+
+def _folder(digest: str) -> Path:
+    return cache_folder() / "converted" / f"{digest}-v{CONVERSION}"
+
+
+def _made(what: str, gguf: Path, folder: Path, saying: str, progress: Progress) -> Path:
     if folder.exists():
         return folder
-    with locked(converted, "waiting for another process that converts a model", progress):
+    with locked(folder.parent, "waiting for another process that converts a model", progress):
         if not folder.exists():
-            progress.say(f"converting {gguf.name} to safetensors, once (a minute or so)")
-            _convert_apart(gguf, folder)
+            progress.say(saying)
+            _make_apart(what, gguf, folder)
     return folder
 
 
-def _convert_apart(gguf: Path, folder: Path) -> None:
-    command = [sys.executable, "-m", "favonius.models.dequantise", str(gguf.absolute()), str(folder.absolute())]
+def _make_apart(what: str, gguf: Path, folder: Path) -> None:
+    program = [sys.executable, "-m", "favonius.models.dequantise"]
+    command = [*program, what, str(gguf.absolute()), str(folder.absolute())]
     result = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,

@@ -6,15 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
-from favonius.errors import FavoniusError, UserError, brief
+from favonius.hub import hub_failures
 from favonius.models.folder import MATTERING
 from favonius.models.spec import HubSpec
 from favonius.progress import Progress
@@ -26,30 +19,15 @@ NEEDLESS = ("*/*", "consolidated*.safetensors")
 def fetch(spec: HubSpec, terms: str | None, progress: Progress, files: Sequence[str] = MATTERING) -> Path:
     """The folder that holds the repository's safetensors, config and tokenizer, or only `files`; never a pickle.
 
-    UserError where repository or revision is not there or not open to this user, FavoniusError where the hub cannot be
-    reached and the cache does not hold it.
+    UserError and FavoniusError as `hub_failures` says.
     """
     at = f" at {spec.revision}" if spec.revision else ""
     progress.say(f"looking up {spec.repository}{at} on the hub" + (f" (terms: {terms})" if terms else ""))
-    try:
+    missing = f"there is no folder {spec.repository} here and no repository of that name on the hub that you may read"
+    with hub_failures(spec.repository, spec.revision, missing):
         folder = snapshot_download(
             spec.repository, revision=spec.revision, allow_patterns=list(files), ignore_patterns=list(NEEDLESS)
         )
-    except GatedRepoError as error:
-        raise UserError(
-            f"{spec.repository} wants its terms accepted on its hub page first, and a login (hf auth login)"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UserError(f"{spec.repository} has no revision {spec.revision} on the hub") from error
-    except RepositoryNotFoundError as error:
-        raise UserError(
-            f"there is no folder {spec.repository} here and no repository of that name on the hub that you may read"
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise FavoniusError(
-            f"{spec.repository}{at} could not be fetched from the hub ({brief(error)}) and is not wholly in its "
-            "cache; go online and run again, or give a local folder"
-        ) from error
     return Path(folder)
 
 

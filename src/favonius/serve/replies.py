@@ -39,18 +39,20 @@ class Heading:
         }
 
 
-def chat_choice(index: int, written: Written, with_logprobs: bool) -> Record:
+def chat_choice(index: int, written: Written, likeliest: int | None) -> Record:
+    """`likeliest`: beside each token's log-prob, those of so many; None: no log-probs at all."""
+    logprobs = None if likeliest is None else chat_logprobs(written.completion.logprobs, likeliest)
     return {
         "index": index,
         "message": {"role": "assistant", "content": written.completion.text, "refusal": None},
         "finish_reason": written.completion.finish,
-        "logprobs": chat_logprobs(written.completion.logprobs) if with_logprobs else None,
+        "logprobs": logprobs,
     }
 
 
-def chat_logprobs(tokens: Iterable[TokenLogprob]) -> Record:
+def chat_logprobs(tokens: Iterable[TokenLogprob], likeliest: int) -> Record:
     content = [
-        {**_token(one.token, one.logprob), "top_logprobs": [_token(token, logprob) for token, logprob in one.top]}
+        {**_token(one.token, one.logprob), "top_logprobs": [_token(*other) for other in one.top[:likeliest]]}
         for one in tokens
     ]
     return {"content": content, "refusal": None}

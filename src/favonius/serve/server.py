@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import signal
 import socket
 from collections.abc import AsyncGenerator, Callable
@@ -14,6 +13,7 @@ from aiohttp import web
 
 from favonius.errors import UserError
 from favonius.serve.app import Limits, application
+from favonius.serve.guards import is_loopback
 from favonius.serve.models import Models
 
 DRAIN_SECONDS = 60.0
@@ -37,14 +37,21 @@ async def _serve(
     async with listening(models, host, port, limits, key) as address:
         say(f"{address} serves {', '.join(models.names)}; Ctrl-C ends it")
         await stop.wait()
-        say("no new requests; what has begun is answered")
+        say("no new requests; what has begun is answered (once more ends it at once)")
 
 
 def stop_signal() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT from now on. Only in the main thread."""
-    stop = asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    """Set by the first SIGTERM or SIGINT from now on; the next one ends the program. Only in the main thread."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    names = (signal.SIGTERM, signal.SIGINT)
+
+    def hear() -> None:
+        stop.set()
+        for name in names:
+            loop.remove_signal_handler(name)
+
+    for name in names:
+        loop.add_signal_handler(name, hear)
     return stop
 
 
@@ -53,7 +60,7 @@ async def listening(models: Models, host: str, port: int, limits: Limits, key: s
     """The address of a server that answers within the block, such as http://127.0.0.1:8000/v1; at its end what has
     begun is answered and the models are closed. UserError where the address is taken."""
     # Handlers are cancelled where their client has left, which stops the writing.
-    app = application(models, limits, key)
+    app = application(models, limits, key, host)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=DRAIN_SECONDS, access_log=None)
     await runner.setup()
     try:
@@ -66,14 +73,6 @@ async def listening(models: Models, host: str, port: int, limits: Limits, key: s
     finally:
         await runner.cleanup()
         models.close()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it. Names other than localhost could be anybody's."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def read_key(file: Path, option: str = "--api-key-file", least: int = LEAST_KEY) -> str:

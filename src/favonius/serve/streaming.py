@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
@@ -14,14 +15,17 @@ from favonius.serve import replies
 from favonius.serve.asking import Asked, prompt_tokens, write_along
 from favonius.serve.problems import ApiError
 from favonius.serve.wire import Body, ChatBody, CompletionBody
-from favonius.types import RequestError
+
+BEGUN = web.RequestKey("begun", web.StreamResponse)
+"""Where a request keeps the answer that its client has the beginning of."""
+LAST_WORDS_SECONDS = 5.0
 
 Record = dict[str, Any]
 Chunks = AsyncGenerator[Record, None]
 
 
 async def stream(request: web.Request, chunks: Chunks) -> web.StreamResponse:
-    """Send the chunks. An error before the first is raised; a later one is the last event.
+    """Send the chunks. An error before the first leaves the request unanswered; after it, `begun` knows the answer.
 
     If the client leaves, the writing is cancelled with its handler.
     """
@@ -29,15 +33,29 @@ async def stream(request: web.Request, chunks: Chunks) -> web.StreamResponse:
         first = await anext(chunks)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await response.prepare(request)
+        request[BEGUN] = response
         await response.write(_event(json.dumps(first)))
-        try:
-            async for chunk in chunks:
-                await response.write(_event(json.dumps(chunk)))
-        except (RequestError, ApiError) as error:
-            told = error if isinstance(error, ApiError) else ApiError(400, str(error))
-            await response.write(_event(json.dumps(told.record())))
+        async for chunk in chunks:
+            await response.write(_event(json.dumps(chunk)))
         await response.write(_event("[DONE]"))
     await response.write_eof()
+    return response
+
+
+def begun(request: web.Request) -> web.StreamResponse | None:
+    """The answer to `request`, where the client has its beginning already."""
+    return request.get(BEGUN)
+
+
+async def broken_off(request: web.Request, response: web.StreamResponse, why: ApiError) -> web.StreamResponse:
+    """End a stream by saying `why`. A client that does not even read that is cut off."""
+    try:
+        async with asyncio.timeout(LAST_WORDS_SECONDS):
+            await response.write(_event(json.dumps(why.record())) + _event("[DONE]"))
+            await response.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
     return response
 
 
@@ -53,7 +71,7 @@ async def chat_chunks(engine: Writer, asked: Sequence[Asked], body: ChatBody, he
 
     def end(one: Asked, written: Written) -> Iterator[Record]:
         for token in written.completion.logprobs if body.logprobs else ():
-            yield piece(one, {"content": token.token}, logprobs=replies.chat_logprobs([token]))
+            yield piece(one, {"content": token.token}, logprobs=replies.chat_logprobs([token], body.top_logprobs or 0))
         yield piece(one, {}, written.completion.finish)
 
     opened: set[int] = set()
@@ -62,13 +80,13 @@ async def chat_chunks(engine: Writer, asked: Sequence[Asked], body: ChatBody, he
         async for one, heard in writing:
             if one.index not in opened:
                 opened.add(one.index)
-                yield _chunk(heading, "chat.completion.chunk", piece(one, {"role": "assistant", "content": ""}))
+                yield _chunk(heading, "chat.completion.chunk", body, piece(one, {"role": "assistant", "content": ""}))
             if isinstance(heard, Written):
                 finished.append(heard)
                 for choice in end(one, heard):
-                    yield _chunk(heading, "chat.completion.chunk", choice)
+                    yield _chunk(heading, "chat.completion.chunk", body, choice)
             elif not body.logprobs:
-                yield _chunk(heading, "chat.completion.chunk", piece(one, {"content": heard}))
+                yield _chunk(heading, "chat.completion.chunk", body, piece(one, {"content": heard}))
     for chunk in _used(heading, "chat.completion.chunk", body, asked, finished):
         yield chunk
 
@@ -82,16 +100,17 @@ async def text_chunks(engine: Writer, asked: Sequence[Asked], body: CompletionBo
             if isinstance(heard, Written):
                 finished.append(one.told(heard))
                 choice = replies.text_choice(one.index, finished[-1], body.logprobs, one.echo)
-                yield _chunk(heading, "text_completion", choice if whole else choice | {"text": ""})
+                yield _chunk(heading, "text_completion", body, choice if whole else choice | {"text": ""})
             elif not whole:
                 choice = {"index": one.index, "text": heard, "finish_reason": None, "logprobs": None}
-                yield _chunk(heading, "text_completion", choice)
+                yield _chunk(heading, "text_completion", body, choice)
     for chunk in _used(heading, "text_completion", body, asked, finished):
         yield chunk
 
 
-def _chunk(heading: replies.Heading, kind: str, choice: Record) -> Record:
-    return {**heading.record(kind), "choices": [choice]}
+def _chunk(heading: replies.Heading, kind: str, body: Body, choice: Record) -> Record:
+    """Where the usage is wanted, every chunk before it says that it holds none."""
+    return {**heading.record(kind), "choices": [choice], **({"usage": None} if body.wants_usage else {})}
 
 
 def _used(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import secrets
 import sys
 from collections.abc import Mapping
@@ -21,12 +22,13 @@ from favonius.types import Dialogue, Message, Messages, Request, RequestError, S
 
 HELP = """\
 /new           start over
-/system TEXT   what the model is told before the talk; starts over
+/system TEXT   what the model is told before the talk (without TEXT: nothing); starts over
 /regenerate    another answer to the last message
 /compare [M]   what model M, or every other one, answers to the last message
 /history       the talk so far
 /save FILE     add the talk to a file of dialogues (.jsonl), which data steps read
-/help, /quit   this list; leave (or Ctrl-D)"""
+/help, /quit   this list; leave (or Ctrl-D)
+Ctrl-C         stop an answer, and keep what there is of it"""
 GREETING = "Type a message; /help lists what else there is, /quit (or Ctrl-D) leaves."
 CONTEXT_TOKENS = 2048
 
@@ -51,7 +53,7 @@ class Talk:
         self.writing.flush()
 
     def answer(self, name: str, messages: Messages) -> str | None:
-        """Stream an answer of one model; None where the talk cannot be answered, which is said."""
+        """Stream an answer of one model; None where there is none to go on with, which is said."""
         if name not in self.engines:
             config = Transformers(slots=1, context_tokens=CONTEXT_TOKENS)
             self.engines[name] = self.stack.enter_context(TransformersEngine(self.sources[name], config))
@@ -59,18 +61,27 @@ class Talk:
         sampling = self.sampling.model_copy(update={"seed": self.sampling.seed + self.drawn})
         request = Request(model=engine.model, messages=messages, sampling=sampling)
         try:
-            return self.runner.run(self._write(engine, request))
+            answer = self.runner.run(self._write(engine, request))
         except RequestError as error:  # too long, or a control token: the talk goes on without that message
             self.say(f"[{error}]\n")
             return None
+        if not answer:
+            self.say("[an empty answer]\n")
+        return answer or None
 
     async def _write(self, engine: Writer, request: Request) -> str:
-        async with aclosing(engine.write(prompted(engine.form, request, engine.context_tokens))) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, Written):
-                    self.say("\n")
-                    return piece.completion.text.strip()
-                self.say(piece)
+        told: list[str] = []
+        try:
+            async with aclosing(engine.write(prompted(engine.form, request, engine.context_tokens))) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Written):
+                        self.say("\n")
+                        return piece.completion.text.strip()
+                    told.append(piece)
+                    self.say(piece)
+        except asyncio.CancelledError:  # Ctrl-C: the runner cancels what it runs, and only that
+            self.say(" [stopped]\n")
+            return "".join(told).strip()
         raise AssertionError("the writing ended without the whole")
 
     def hear(self, line: str) -> None:
@@ -106,9 +117,11 @@ class Talk:
         return self.messages[:-1] if self.messages and self.messages[-1].role == "assistant" else ()
 
     def start_over(self, system: str | None = None) -> None:
-        """Keep the system message there is, unless another is given."""
-        kept = self.messages[:1] if self.messages and self.messages[0].role == "system" else ()
-        self.messages = (Message(role="system", content=system),) if system else kept
+        """Keep the system message there is, unless another is given; an empty one is none."""
+        if system is not None:
+            self.messages = (Message(role="system", content=system),) if system else ()
+        else:
+            self.messages = self.messages[:1] if self.messages and self.messages[0].role == "system" else ()
 
     def save(self, file: str) -> None:
         if not self.asked or not file:
@@ -134,6 +147,8 @@ def chat(
     writing: TextIO = sys.stdout,
 ) -> None:
     """Talk to model `speaker` of a run, with the others at hand to be compared with it."""
+    if isinstance(reading, io.TextIOWrapper):
+        reading.reconfigure(errors="surrogateescape")  # bytes that are no text are told of, line by line
     with ExitStack() as stack, asyncio.Runner() as runner:
         talk = Talk(sources, speaker, sampling, writing, stack, runner)
         talk.start_over(system)
@@ -149,10 +164,16 @@ def _obey(talk: Talk, line: str) -> None:
     match command:
         case "":
             pass
+        case _ if any("\ud800" <= letter <= "\udfff" for letter in line):
+            talk.say("[this is not written in UTF-8]\n")
         case "/new":
             talk.start_over()
+            talk.say("[a new talk]\n")
         case "/system":
             talk.start_over(rest)
+            talk.say(
+                f"[a new talk, and the model is told: {rest}]\n" if rest else "[a new talk, without a system message]\n"
+            )
         case "/regenerate":
             talk.again()
         case "/compare":
@@ -170,7 +191,8 @@ def _obey(talk: Talk, line: str) -> None:
 
 
 def _read(reading: TextIO, writing: TextIO) -> str | None:
-    """One line from the user; None at the end. At a terminal, lines can be edited and called back."""
+    """One line from the user; None at the end. At a terminal, lines can be edited and called back, and Ctrl-C drops
+    the one that is being typed."""
     if reading is sys.stdin and reading.isatty():
         try:
             import readline  # noqa: F401  # its import is what gives `input` an editor
@@ -178,6 +200,9 @@ def _read(reading: TextIO, writing: TextIO) -> str | None:
             line = input("\n> ")
         except EOFError:
             return None
+        except KeyboardInterrupt:
+            writing.write("\n[/quit or Ctrl-D leaves]\n")
+            return ""
     else:
         writing.write("\n> ")
         writing.flush()

@@ -11,13 +11,22 @@ from favonius.types import Message, Messages, Role, Sampling
 
 MOST_TOP_LOGPROBS = 20
 MOST_CHOICES = 16
-UNSUPPORTED = (
-    "tools", "functions", "tool_choice", "function_call", "logit_bias", "presence_penalty", "frequency_penalty",
-    "suffix", "audio", "modalities", "prediction", "web_search_options",
-)  # fmt: skip
-"""Fields that would change an answer, and are refused unless they say nothing."""
-PLAIN_FORMAT = {"type": "text"}
-PLAIN_MODALITIES = ["text"]
+MOST_ANSWERS = 1024
+"""To all prompts of one request."""
+NOTHING: tuple[Any, ...] = (None, 0, [], {}, "")
+UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("tools", "functions", "logit_bias", "presence_penalty", "frequency_penalty", "suffix"), NOTHING),
+    **dict.fromkeys(("audio", "prediction", "web_search_options"), NOTHING),
+    **dict.fromkeys(("tool_choice", "function_call"), (*NOTHING, "none", "auto")),
+    "modalities": (*NOTHING, ["text"]),
+    "response_format": (*NOTHING, {"type": "text"}),
+    "best_of": (None, 1),
+    # What other servers take beside OpenAI's fields.
+    "top_k": (None, 0, -1),
+    "min_p": (None, 0),
+    "repetition_penalty": (None, 1),
+}
+"""Fields that would change an answer, and the values that they are let pass with, because those change nothing."""
 
 
 class StreamOptions(BaseModel):
@@ -85,9 +94,14 @@ class ChatBody(Body):
         return tuple(one.message for one in self.messages)
 
     @property
+    def told(self) -> int | None:
+        """Beside each token's log-prob, those of so many are told; None: no log-probs at all."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
     def likeliest(self) -> int:
-        """Of so many tokens log-probs are wanted; 0: of none."""
-        return max(1, self.top_logprobs or 0) if self.logprobs else 0
+        """The engine is asked for the log-probs of so many; 0: for none."""
+        return 0 if self.told is None else max(1, self.told)
 
 
 class CompletionBody(Body):
@@ -107,6 +121,9 @@ class CompletionBody(Body):
         return list(self.prompt)  # type: ignore[arg-type]
 
 
+KINDS = ("str", "list[", "function-")
+"""Parts of a place in a body that pydantic adds where a field may be of several kinds."""
+
 Kind = TypeVar("Kind", ChatBody, CompletionBody)
 
 
@@ -118,11 +135,11 @@ def read_body(raw: Any, kind: type[Kind]) -> Kind:
         body = kind.model_validate({name: value for name, value in raw.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("list[", "function-")))
+        place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(KINDS))
         raise ApiError(400, f"{place}: {first['msg'].lower()}", param=place or None) from None
-    for name in UNSUPPORTED:
-        if raw.get(name) not in (None, 0, [], {}, "", "none", PLAIN_MODALITIES):
+    for name, harmless in UNSUPPORTED.items():
+        if raw.get(name) not in harmless:
             raise ApiError(400, f"{name} is not supported", param=name, code="unsupported_parameter")
-    if raw.get("response_format") not in (None, PLAIN_FORMAT):
-        raise ApiError(400, "response_format is not supported", param="response_format", code="unsupported_parameter")
+    if raw.get("top_logprobs") and not raw.get("logprobs"):
+        raise ApiError(400, "top_logprobs: goes with logprobs: true", param="top_logprobs")
     return body

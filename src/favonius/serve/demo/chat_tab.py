@@ -15,6 +15,9 @@ from favonius.serve.demo.client import Client
 from favonius.serve.demo.settings import Fields, opening_of, sampling_of, settings_fields
 from favonius.types import Message, Messages, RequestError
 
+THINKING = "…"
+"""Stands for an answer of which nothing has come yet."""
+
 Updates = AsyncGenerator[dict[Any, Any], None]
 
 
@@ -87,6 +90,8 @@ class ChatTab:
     def _page(self, talk: Messages, *, writing: bool, text: str | None = None) -> dict[Any, Any]:
         """The whole tab as it looks at this point of the talk; `text`: what the box is to hold."""
         shown = [{"role": message.role, "content": message.content} for message in talk]
+        if writing and shown[-1]["role"] == "user":  # the model may have to be loaded first
+            shown.append({"role": "assistant", "content": THINKING})
         box: dict[str, Any] = {"submit_btn": not writing, "stop_btn": writing}
         return {
             self.talk: talk,

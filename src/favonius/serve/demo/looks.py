@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from favonius.data.raw import counted
+from favonius.phrases import counted
 from favonius.serve.demo.standings import Standing
 
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
@@ -19,7 +19,7 @@ CSS = """
 .side { gap: 6px !important; }
 .side h3 { margin: 0; font-size: 1rem; overflow-wrap: anywhere; }
 .side > .answer { flex-grow: 1; border: 1px solid var(--border-color-primary); border-radius: 10px; padding: 12px 16px;
-  min-height: 150px; background: var(--block-background-fill); }
+  min-height: 150px; max-height: 62vh; overflow-y: auto; background: var(--block-background-fill); }
 .answer { overflow-wrap: anywhere; }
 .answer pre, .answer table { overflow-x: auto; max-width: 100%; }
 .standing { margin: 0 0 16px; }
@@ -35,7 +35,7 @@ CSS = """
   background: var(--body-text-color); opacity: .5; }
 @media (max-width: 640px) {
   .gradio-container > main { padding: 8px !important; }
-  .side > .answer { min-height: 90px; }
+  .side > .answer { min-height: 90px; max-height: 38vh; }
 }
 """
 

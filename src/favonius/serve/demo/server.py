@@ -18,7 +18,8 @@ from typing import Any
 
 from favonius.errors import UserError
 from favonius.serve.demo.client import Client
-from favonius.serve.server import is_loopback, named
+from favonius.serve.guards import is_loopback
+from favonius.serve.server import named
 
 CLOSING_SECONDS = 5
 POLICY = (

@@ -20,6 +20,7 @@ from pydantic_core import from_json
 
 from favonius.data.rows import explain, line_of
 from favonius.errors import FavoniusError, UserError
+from favonius.files import require_file
 from favonius.types import Messages, Noun, Sampling, digest
 
 BUSY_SECONDS = 30.0
@@ -105,8 +106,7 @@ def read(path: Path, reading: Reading) -> Iterator[Vote]:
 
     UserError where there is no such file, or a line is a whole JSON value and no vote, naming line and field.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
+    require_file(path)
     seen: set[str] = set()
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
