@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from favonius.errors import UserError
-from favonius.files import write_json
+from favonius.files import require_file, write_json
 from favonius.machine import Machine
-from favonius.report.gather import Estimate
+from favonius.report.gather import Estimate, Metric
 from favonius.types import Noun, digest
 
 KIND: Literal["favonius run card"] = "favonius run card"
@@ -129,15 +129,10 @@ class Judge(Noun):
     figures: tuple[JudgeFigure, ...]
 
 
-class CardMetric(Noun):
-    """A line of a table. Values of unit `%` are fractions; intervals are 95 %."""
+class CardMetric(Metric):
+    """A line of a table, as the page has it; a card may hold nothing else, though."""
 
-    key: str
-    title: str
-    unit: str = ""
-    better: Literal["higher", "lower"] | None = None
-    note: str | None = None
-    values: dict[str, Estimate | None]
+    model_config = ConfigDict(extra="forbid")
 
 
 class Against(Noun):
@@ -244,17 +239,20 @@ def write_card(file: Path, card: RunCard) -> None:
 
 def read_card(file: Path) -> RunCard:
     """UserError where `file` is no run card of this schema."""
+    require_file(file)
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{file}: cannot be read ({type(error).__name__}); give a file that `favonius card` wrote"
-        ) from None
-    try:
-        return RunCard.model_validate_json(text)
+        return RunCard.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        places = [".".join(map(str, one["loc"])) or "it" for one in error.errors()[:MOST_PROBLEMS]]
         raise UserError(
-            f"{file}: this is no run card of schema {SCHEMA} ({', '.join(places)} will not do); "
-            "give a file that `favonius card` wrote, and the version of favonius that it names"
+            f"{file}: this is no run card of schema {SCHEMA} ({_amiss(error)}); give a card.json that `favonius card` "
+            "wrote, or use the version of favonius that wrote this one"
         ) from None
+
+
+def _amiss(error: ValidationError) -> str:
+    """What keeps a file from being a card, in a few words."""
+    places = [".".join(map(str, one["loc"])) for one in error.errors()]
+    if not places[0]:
+        return "it is not one JSON object"
+    more = ", …" if len(places) > MOST_PROBLEMS else ""
+    return f"wrong or missing: {', '.join(places[:MOST_PROBLEMS])}{more}"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from favonius.cli import tables
+from favonius.cli import recipe_tables
 from favonius.errors import UserError
+from favonius.files import json_text
 from favonius.pipeline.estimate import Estimate, dollars, estimate
 from favonius.recipe import Recipe, load_recipe
 from favonius.recipe.parameters import with_files_from_here
@@ -30,9 +30,9 @@ def run(options: argparse.Namespace) -> None:
     estimates = estimate(recipe, path.parent)
     plan = _plan(recipe, estimates, options) if options.measure or options.hardware else None
     if options.json:
-        print(json.dumps(_as_json(recipe, estimates, plan), indent=2, ensure_ascii=False))
+        print(json_text(_as_json(recipe, estimates, plan)))
     else:
-        print(tables.checked(path, recipe, estimates) + "\n\n" + (MORE if plan is None else _as_text(plan)))
+        print(recipe_tables.checked(path, recipe, estimates) + "\n\n" + (MORE if plan is None else _as_text(plan)))
     refuse_above_cap(recipe, estimates)
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
+import signal
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from favonius.cli import tables
+from favonius.cli import recipe_tables
 from favonius.errors import UserError, machine_failures
+from favonius.files import json_text
 from favonius.pipeline.plan import plan
 from favonius.pipeline.saved import current_recipe, known_digests, read_origin, saved_recipe
 from favonius.pipeline.talkers import last_trained, talkers
 from favonius.progress import Progress
 from favonius.recipe import load_recipe
 from favonius.recipe.parameters import with_files_from_here
+from favonius.recipe.problems import problems_of
 from favonius.recipe.schema import json_schema
 from favonius.types import Sampling
 
@@ -28,7 +30,7 @@ def dispatch(options: argparse.Namespace) -> int:
         case "run":
             run(options.recipe, options.out, options.overrides, options.with_ablations, options.until)
         case "schema":
-            print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+            print(json_text(json_schema()))
         case "status":
             status(options.run)
         case "report":
@@ -64,7 +66,7 @@ def run(path: Path, out: Path | None, overrides: list[str], with_ablations: bool
 def status(folder: Path) -> None:
     recipe = current_recipe(folder)
     base = read_origin(folder).recipe.parent
-    print(tables.status(plan(recipe, folder, base, known_digests(folder, recipe))))
+    print(recipe_tables.status(plan(recipe, folder, base, known_digests(folder, recipe))))
 
 
 def report(folder: Path) -> None:
@@ -80,12 +82,13 @@ def chat(folder: Path, step: str | None, system: str | None, given: dict[str, fl
     try:
         sampling = Sampling.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]).replace("_", "-")
-        raise UserError(f"--{name} {first['input']}: {first['msg'].lower()}") from None
+        first = problems_of(error, Sampling)[0]
+        raise UserError(f"--{str(first.path[0]).replace('_', '-')}: {first.sentence}") from None
     sources = talkers(folder)
     name = step or last_trained(folder) or next(reversed(sources))
     name = saved_recipe(folder).aliases.get(name, name)
     if name not in sources:
         raise UserError(f"{folder}: there is no model of {name} to talk to; there are {', '.join(sources)}")
+    # Ctrl-C stops an answer; a scheduler's stop is to end the program, which has nothing to release.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     talk(folder, sources, name, sampling, system)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -28,6 +27,7 @@ from favonius.doctor.text import text
 from favonius.doctor.texts import Against
 from favonius.doctor.views import view
 from favonius.errors import UserError
+from favonius.files import json_text
 from favonius.models.config import ModelConfig
 from favonius.progress import LIVE_SECONDS, Progress
 from favonius.recipe.problems import choice
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.json:
             print(("\n\n" if len(found) > 1 else "") + text(diagnosis, paint), flush=True)
     if options.json:
-        print(json.dumps(record(found), indent=2, ensure_ascii=False))
+        print(json_text(record(found)))
     return FAULTS if any(diagnosis.faults for diagnosis in found) else 0
 
 

@@ -8,8 +8,8 @@ import secrets
 from pathlib import Path
 
 from favonius.cli.serve import models_of
-from favonius.data.raw import counted
 from favonius.errors import UserError
+from favonius.phrases import counted
 from favonius.pipeline.saved import saved_recipe
 from favonius.progress import Progress
 from favonius.serve.app import Limits

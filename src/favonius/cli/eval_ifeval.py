@@ -8,11 +8,12 @@ from typing import Any
 from favonius.cli.eval_output import deliver
 from favonius.cli.tables import table
 from favonius.data.checks import Drops
-from favonius.data.raw import Losses, counted
+from favonius.data.raw import Losses
 from favonius.data.sources import open_rows
 from favonius.errors import UserError
 from favonius.evals.ifeval.rows import answered
 from favonius.evals.ifeval.score import result, score
+from favonius.phrases import counted
 from favonius.progress import Progress
 
 SCHEMA = 1

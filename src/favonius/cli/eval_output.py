@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from favonius.errors import UserError
-from favonius.files import write_json
+from favonius.files import json_text, write_text
 from favonius.progress import Progress
 
 
@@ -21,9 +20,9 @@ def deliver(found: Mapping[str, Any], page: str, where: str | None) -> None:
     if where is None:
         print(page)
     elif where == "-":
-        print(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False))
+        print(json_text(found, finite=True))
     elif Path(where).is_dir():
         raise UserError(f"--json {where}: this is a folder; name a file in it, or - for the terminal")
     else:
-        write_json(Path(where), found)
+        write_text(Path(where), json_text(found, finite=True) + "\n")
         Progress().say(f"wrote {where}")

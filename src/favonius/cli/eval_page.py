@@ -8,6 +8,7 @@ from typing import Any
 
 from favonius.cli.tables import table
 from favonius.doctor.paint import printable
+from favonius.statistics import Z
 
 NONE = "–"
 Record = Mapping[str, Any]
@@ -64,6 +65,22 @@ def _rows(task: Record, labels: Sequence[str], baseline: str | None, several: bo
                 judge if first else "",
             ]
             first = False
+    yield from _controlled(task, labels, several)
+
+
+def _controlled(task: Record, labels: Sequence[str], several: bool) -> Iterator[list[str | int]]:
+    """AlpacaEval 2's own number, which is no mean of items and so no metric; its interval is by its standard error."""
+    title = "  length-controlled"
+    for label in labels:
+        protocol = task["protocol"].get(label, {})
+        rate, error = (protocol.get(f"length_controlled_{name}") for name in ("winrate", "standard_error"))
+        if rate is None:
+            continue
+        low, high = (min(max(rate + side * Z * error, 0.0), 100.0) for side in (-1, 1))
+        against = [""] if several else []
+        own = [label] if several else []
+        yield ["", title, *own, f"{rate:.1f} %", f"{low:.1f} to {high:.1f}", *against, protocol["n"], "", "", ""]
+        title = ""
 
 
 def _difference(compared: Record | None, unit: str, is_baseline: bool) -> str:

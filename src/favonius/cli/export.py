@@ -6,12 +6,14 @@ import argparse
 
 from favonius.errors import UserError, machine_failures
 from favonius.export.make import Export, export
-from favonius.export.push import Push, listed, push
+from favonius.export.push import Push, listed, push, token
 from favonius.progress import Progress
 
 
 def run(options: argparse.Namespace) -> None:
     where = _where(options)
+    if where is not None and not options.dry_run:
+        token()
     wanted = Export(options.step, options.to, options.kind, options.out)
     progress = Progress()
     with machine_failures(wanted.folder()):

@@ -12,8 +12,9 @@ from typing import IO, Any
 from favonius.cli import ledger_tables as tables
 from favonius.engines.ledger import Ledger
 from favonius.engines.ledger_books import DOLLAR, FailedRequest, Row, Selection
-from favonius.errors import UserError, brief
-from favonius.files import read_json, replacing
+from favonius.errors import UserError, machine_failures
+from favonius.files import json_text, read_json, replacing
+from favonius.phrases import counted
 from favonius.recipe.problems import choice
 from favonius.run import StepFolder, locked
 from favonius.types import Noun
@@ -30,7 +31,8 @@ def run(options: argparse.Namespace) -> None:
         selection = _selection(options, ledger, names)
         if options.export is not None:
             count = export(ledger, selection, options.export, names)
-            _tell({"rows": count, "file": str(options.export)}, f"{count:,} rows: {options.export}", options.json)
+            told = {"rows": count, "file": str(options.export)}
+            _tell(told, f"{counted(count, 'row')}: {options.export}", options.json)
         elif options.failures:
             rows = [row_record(row, names) for row in ledger.failures(selection)]
             _tell(rows, tables.failures(rows), options.json)
@@ -84,13 +86,14 @@ def export(ledger: Ledger, selection: Selection, target: Path, names: Names) -> 
     if not target.name.endswith((".jsonl", ".jsonl.gz")):
         raise UserError(f"--export {target}: the file's name must end in .jsonl or .jsonl.gz")
     count = 0
-    try:
-        with replacing(target) as temporary, _opened(temporary, target.suffix == ".gz") as file:
-            for row in ledger.rows(selection):
-                file.write(json.dumps(row_record(row, names), ensure_ascii=False) + "\n")
-                count += 1
-    except OSError as error:
-        raise UserError(f"--export {target}: cannot be written ({brief(error)})") from error
+    with (
+        machine_failures(target),
+        replacing(target) as temporary,
+        _opened(temporary, target.suffix == ".gz") as file,
+    ):
+        for row in ledger.rows(selection):
+            file.write(json.dumps(row_record(row, names), ensure_ascii=False) + "\n")
+            count += 1
     return count
 
 
@@ -150,7 +153,7 @@ def _refuse_misplaced(options: argparse.Namespace) -> None:
 
 
 def _tell(record: Any, text: str, as_json: bool) -> None:
-    print(json.dumps(record, indent=2, ensure_ascii=False) if as_json else text)
+    print(json_text(record) if as_json else text)
 
 
 def _opened(path: Path, packed: bool) -> IO[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from favonius.cli.tables import table
 from favonius.engines.ledger_books import DOLLAR, Pruning, in_dollars
+from favonius.phrases import counted, shortened
 from favonius.progress import clock
 
 Records = Sequence[Mapping[str, Any]]
@@ -45,14 +46,13 @@ def failures(rows: Records) -> str:
         ]
         for row in rows
     ]
-    return table(head, _aligned(cells, 3))
+    return table(head, cells, (3,))
 
 
 def pruning(going: Pruning) -> str:
     """`12 answers and 1 failure that cost $0.34`."""
-    answers = f"{going.answers:,} answer{'' if going.answers == 1 else 's'}"
-    failed = f"{going.failures:,} failure{'' if going.failures == 1 else 's'}"
-    return f"{answers} and {failed} that cost {in_dollars(going.cost)}"
+    gone = f"{counted(going.answers, 'answer')} and {counted(going.failures, 'failure')}"
+    return f"{gone} that cost {in_dollars(going.cost)}"
 
 
 def _spend(rows: Records) -> str:
@@ -70,7 +70,7 @@ def _spend(rows: Records) -> str:
         ]
         for row in rows
     ]
-    return table(head, _aligned(cells, 6, 7, 8, 9))
+    return table(head, cells, (6, 7, 8, 9))
 
 
 def _causes(rows: Records) -> str:
@@ -84,7 +84,7 @@ def _charges(rows: Records) -> str:
     cells = [
         [_step(row), row["model"], row["requests"], row["tokens"], _dollars(row["cost"]), row["cause"]] for row in rows
     ]
-    return table(("lost in step", "model", "requests", "tokens", "cost", "cause"), _aligned(cells, 4))
+    return table(("lost in step", "model", "requests", "tokens", "cost", "cause"), cells, (4,))
 
 
 def _batches(rows: Records) -> str:
@@ -105,11 +105,4 @@ def _dollars(amount: float) -> str:
 
 
 def _short(text: str, most: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def _aligned(rows: Sequence[list[str | int]], *columns: int) -> list[list[str | int]]:
-    """Rows with the texts of some columns padded, so that they stand to the right."""
-    widths = {column: max(len(str(row[column])) for row in rows) for column in columns}
-    return [[str(cell).rjust(widths[i]) if i in widths else cell for i, cell in enumerate(row)] for row in rows]
+    return shortened(" ".join(text.split()), most)

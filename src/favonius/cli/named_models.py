@@ -47,10 +47,11 @@ class Named:
     engine: EngineConfig | None = None
     """As its file says."""
 
-    def fetch(self, progress: Progress) -> ModelSource | ServedModel:
-        """Its weights on this machine, where it has any. UserError or FavoniusError where they cannot be had."""
+    def fetch(self, progress: Progress, *, for_llama: bool = False) -> ModelSource | ServedModel:
+        """Its weights on this machine, where it has any. UserError or FavoniusError where they cannot be had.
+        `for_llama` as of `resolve`."""
         if self.config is not None:
-            return resolve(self.name, self.config, self.folder, progress)
+            return resolve(self.name, self.config, self.folder, progress, for_llama=for_llama)
         return trained_model(self.folder, self.name)
 
     def answers_by(self, context_tokens: int, slots: int | None) -> EngineConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -78,7 +79,7 @@ def _rule(options: argparse.Namespace) -> Rule:
 
 
 def _refuse_out_of_range(name: str, value: float) -> None:
-    if value <= 0 or (name == "within" and value >= 1):
+    if not 0 < value < (1 if name == "within" else math.inf):
         raise UserError(f"--{name} {value:g}: must be {'between 0 and 1' if name == 'within' else 'greater than 0'}")
 
 
@@ -100,7 +101,7 @@ def _weight(part: str, text: str) -> float:
         weight = float(text)
     except ValueError:
         weight = 0.0
-    if not 0 < weight < float("inf"):
+    if not 0 < weight < math.inf:
         raise UserError(f"--score {part}: the weight must be a number greater than 0")
     return weight
 

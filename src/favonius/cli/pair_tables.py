@@ -6,19 +6,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from favonius.cli.tables import table
-from favonius.data.raw import counted
 from favonius.doctor.paint import Paint, printable
+from favonius.phrases import counted
 
 GAP = "\n\n"
 NAMING = 2
 """Columns that say which rule a line is of: its number and its name."""
+WITNESSES = {
+    "reference": "reference",
+    "other_score": "other score",
+    "other_order": "other order",
+    "comparison": "comparison",
+}
+BOTH_ERR = "both are taken to err alike and independently, and errors that they share are not seen"
 NOISE_WORDS = {
     "reference": "a label is wrong where the reference scores say otherwise",
-    "other_score": "from how often the judge's other score (overall, or the mean of its aspects) says otherwise",
-    "other_order": "from how often the judge contradicts itself when it sees the two in the other order",
-    "comparison": "from how often the judge's own comparison of the two says otherwise",
+    "other_score": (
+        f"from how often the judge's other score (overall, or the mean of its aspects) says otherwise; {BOTH_ERR}"
+    ),
+    "other_order": f"from how often the judge contradicts itself when it sees the two in the other order; {BOTH_ERR}",
 }
-BOTH_ERR = "; both are taken to err alike and independently, and errors that they share are not seen"
+"""Of the witnesses that label noise is estimated from, the best first."""
+NOT_ESTIMATED = (
+    "Label noise cannot be estimated: there is no second score that is not made of the first, no verdict on the same "
+    "two in the other order, and no --reference."
+)
 
 
 def page(found: Mapping[str, Any], paint: Paint) -> str:
@@ -33,8 +45,9 @@ def _head(found: Mapping[str, Any], paint: Paint) -> str:
     pairs = found["pairs"]
     unscored = pairs["answers_without_score"]
     held_out = f", {pairs['held out']:,} of them held out" if pairs["held out"] else ""
+    made = f"{counted(pairs['kept'], 'pair')}{held_out}, of {counted(pairs['prompts'], 'prompt')}"
     lines = [
-        paint.head(f"{pairs['kept']:,} pairs{held_out}, of {pairs['prompts']:,} prompts ({_how(found['how'])})"),
+        paint.head(f"{made} ({_how(found['how'])})"),
         *(f"  {counted(rows, 'row')}: {path}" for path, rows in found["written"].items()),
         *(f"  {counted(count, 'prompt')} gave none: {cause}" for cause, count in pairs["dropped"].items()),
         *(f"  {counted(count, 'pair')} left out, as the form cannot hold it: {cause}"
@@ -62,7 +75,7 @@ def _unknown_sources(found: Mapping[str, Any]) -> list[str]:
 def _how(how: Mapping[str, Any]) -> str:
     score = how["score"]
     by = ", ".join(f"{name} × {weight:g}" for name, weight in score["weights"].items()) or score["by"]
-    settings = "".join(f" {value:g}" for name, value in how["rule"].items() if name != "kind" and value is not None)
+    settings = "".join(f" {value:g}" for name, value in how["rule"].items() if name != "kind" and value)
     return f"{how['rule']['kind'].replace('_', '-')}{settings}, score {by}, seed {how['seed']}"
 
 
@@ -104,7 +117,7 @@ def _rules(rules: Mapping[str, Mapping[str, Any]]) -> str:
         ]
         for number, (name, rule) in enumerate(rules.items(), start=1)
     ]
-    return right_aligned(head, rows)
+    return _right_aligned(head, rows)
 
 
 def _models(rules: Mapping[str, Mapping[str, Any]]) -> str:
@@ -125,23 +138,22 @@ def _dropped(rules: Mapping[str, Mapping[str, Any]]) -> list[str]:
         [str(number), name, *(f"{rule['dropped'].get(cause, 0):,}" for cause in causes)]
         for number, (name, rule) in enumerate(rules.items(), start=1)
     ]
-    return ["Prompts without a pair:\n" + right_aligned(("", "rule", *causes), rows)] if causes else []
+    return ["Prompts without a pair:\n" + _right_aligned(("", "rule", *causes), rows)] if causes else []
 
 
 def _noise(rules: Mapping[str, Mapping[str, Any]], paint: Paint) -> list[str]:
     """What the estimates of label noise rest on."""
-    heard = [name for name in NOISE_WORDS if any(name in rule["witnesses"] for rule in rules.values())]
+    heard = [name for name in WITNESSES if any(name in rule["witnesses"] for rule in rules.values())]
+    believed = next((name for name in heard if name in NOISE_WORDS), None)
+    words = NOT_ESTIMATED if believed is None else f"noise ≈: {NOISE_WORDS[believed]}."
     if not heard:
-        return [paint.aside("Label noise cannot be estimated: there is one score, no comparison and no --reference.")]
-    names = {"reference": "reference", "other_score": "other score", "other_order": "other order",
-             "comparison": "comparison"}  # fmt: skip
+        return [paint.aside(words)]
     rows = [
         [str(number), name, *(_witness(rule["witnesses"].get(witness)) for witness in heard)]
         for number, (name, rule) in enumerate(rules.items(), start=1)
     ]
-    head = ("", "rule", *(names[witness] for witness in heard))
-    words = f"noise ≈: {NOISE_WORDS[heard[0]]}{'' if heard[0] == 'reference' else BOTH_ERR}."
-    return ["Who would turn labels round (of pairs):\n" + right_aligned(head, rows), paint.aside(words)]
+    head = ("", "rule", *(WITNESSES[witness] for witness in heard))
+    return ["Who would turn labels round (of pairs):\n" + _right_aligned(head, rows), paint.aside(words)]
 
 
 def _witness(said: Mapping[str, Any] | None) -> str:
@@ -163,17 +175,12 @@ def _agreement(names: Sequence[str], agreements: Sequence[Mapping[str, Any]]) ->
             else:
                 cells.append(_percent(by_two[other, name]["same_pair"]))
         rows.append(cells)
-    return right_aligned(("", "rule", *numbers.values()), rows)
+    return _right_aligned(("", "rule", *numbers.values()), rows)
 
 
-def right_aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose columns, all but a number and a name, stand to the right, headings too."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
-        [cell.rjust(width) if at >= NAMING else cell for at, (cell, width) in enumerate(zip(line, widths, strict=True))]
-        for line in (head, *rows)
-    ]
-    return table(lines[0], lines[1:])
+def _right_aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose columns, all but a number and a name, stand to the right."""
+    return table(head, rows, range(NAMING, len(head)))
 
 
 def _share(value: float | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -26,6 +25,7 @@ from favonius.feedback.compare_rules import Compared, Variant, variants
 from favonius.feedback.config import Binarisation
 from favonius.feedback.pairs import Account, in_words, prepared, stats
 from favonius.feedback.reference import Reference
+from favonius.files import json_text
 from favonius.progress import LIVE_SECONDS, Progress
 from favonius.types import Feedback
 
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
         Progress().say(sentence)
     found = record(options, how, intake, account, compared, files)
     paint = Paint(colours=not options.no_color and not os.environ.get("NO_COLOR") and sys.stdout.isatty())
-    print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else page(found, paint))
+    print(json_text(found) if options.json else page(found, paint))
 
 
 def feedback_of(spec: str, salvage: bool, intake: Intake) -> tuple[list[Feedback], Iterator[Feedback]]:
@@ -94,7 +94,7 @@ def record(
 def _add(row: Feedback, compared: Compared, how: Binarisation, files: PairFiles | None) -> None:
     made = compared.add(row)[0]
     if files is not None:
-        for pair in as_pairs(row, made, how.rule, how.seed):
+        for pair in as_pairs(row, made, how.rule, how.score, how.seed):
             files.add(pair)
 
 

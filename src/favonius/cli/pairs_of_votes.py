@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,10 +13,11 @@ from favonius.cli.pair_files import PairFiles, pair_files
 from favonius.cli.pair_options import refuse_bad_output
 from favonius.data.benchmarks_known import read_benchmark
 from favonius.data.decontaminate import EvaluationIndex
-from favonius.data.raw import counted
 from favonius.data.splits import split_of
 from favonius.doctor.paint import Paint, printable
 from favonius.errors import UserError
+from favonius.files import json_text
+from favonius.phrases import counted
 from favonius.serve.demo.preferences import VoteAccount, pairs_of_votes
 from favonius.serve.demo.votes import Reading, Vote, read
 
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     votes = _clear(read(options.from_votes, reading), options.benchmarks, account)
     pairs = pairs_of_votes(votes, partial(split_of, test_share=options.test_share or 0.0), account)
     if not pairs:
-        raise UserError(f"{options.from_votes}: no vote gives a pair ({_causes(account) or 'there are none'})")
+        raise UserError(f"{options.from_votes}: no vote gives a pair ({_causes(account, reading) or 'there are none'})")
     with pair_files(options.out, options.form) as files:
         for pair in pairs:
             files.add(pair)
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
             raise UserError(f"--as {options.form}: no pair fits this form ({', '.join(files.unfit.counts)})")
     found = record(options, reading, account, files)
     paint = Paint(colours=not options.no_color and not os.environ.get("NO_COLOR") and sys.stdout.isatty())
-    print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else page(found, paint))
+    print(json_text(found) if options.json else page(found, paint))
 
 
 def _refuse_misfits(options: argparse.Namespace) -> None:
@@ -119,5 +119,6 @@ def page(found: dict[str, Any], paint: Paint) -> str:
     return "\n".join(lines)
 
 
-def _causes(account: VoteAccount) -> str:
-    return ", ".join(f"{count:,} {cause}" for cause, count in account.dropped.counts.most_common())
+def _causes(account: VoteAccount, reading: Reading) -> str:
+    torn = [f"{counted(reading.torn, 'line')} that cannot be read"] if reading.torn else []
+    return ", ".join([*torn, *(f"{count:,} {cause}" for cause, count in account.dropped.counts.most_common())])

@@ -40,7 +40,7 @@ def _whole(plan: Plan) -> str:
     most += f"; {duration(plan.seconds)} for the steps whose time is known." if plan.measured else "."
     held = ", ".join(f"{name} {size(held)}" for name, held in plan.models.items() if held)
     sentences = [
-        f"On {plan.hardware.words}; reckoned from the models' configs, {how}.",
+        f"For {plan.hardware.words}; reckoned from the models' configs, {how}.",
         most if plan.peak else "",
         f"Models in the user's caches: {held}." if held else "",
         "≤: rows are not there yet, so each is taken to be as long as it may be.",

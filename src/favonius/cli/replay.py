@@ -11,7 +11,7 @@ from favonius.card.words import shown_source
 from favonius.cli.tables import table
 from favonius.machine import this_machine
 from favonius.pipeline.replay import Comparison, Needs, Wanted, compare, prepared, replay
-from favonius.pipeline.replay.compare import Number, StepHeld, counted, other_machine, other_versions
+from favonius.pipeline.replay.compare import Number, StepHeld, counted, other_machine, other_stages, other_versions
 from favonius.pipeline.replay.make import GIVEN
 from favonius.progress import Progress, clock
 from favonius.recipe.parameters import with_files_from_here
@@ -53,6 +53,7 @@ def _plan(wanted: Wanted, needs: Needs) -> Iterator[str]:
     if card.dollars:
         yield f"The run cost ${card.dollars:,.2f}."
     changes = [
+        *other_stages(card),
         *other_versions(done[-1].versions, versions()),
         *other_machine(done[-1].machine, this_machine()),
     ]

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
+from favonius.chat.format import ChatFormat
 from favonius.cli.named_models import Named, named
 from favonius.engines.config import LlamaCpp, Transformers
 from favonius.engines.writing import Writer
@@ -51,9 +52,14 @@ def _sources(given: list[str], template: str) -> Iterator[tuple[str, ModelSource
 
 
 def _weights(found: Named) -> ModelSource:
-    source = found.fetch(Progress())
+    """UserError now, and not when it is first asked for, where it has no chat template."""
+    source = found.fetch(Progress(), for_llama=True)  # as `_engine` runs GGUF files
     if not isinstance(source, ModelSource):
         raise UserError(f"{found.text}: it is served by an API already")
+    try:
+        ChatFormat.load(source)
+    except UserError as error:
+        raise UserError(f"{found.text}: {error}") from error
     return source
 
 

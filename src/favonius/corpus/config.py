@@ -25,7 +25,7 @@ MADE_OF: dict[Shape, str] = {
     "preference": "pairs",
     "hh": "pairs",
     "kto": "labelled answers",
-    "ultrafeedback": "feedback",
+    "ultrafeedback": "rows of feedback",
     "prompts": "prompts",
 }
 """What rows of each shape become; all sources of a step must become the same."""

@@ -60,20 +60,20 @@ def most_rows(config: DataConfig, folder: Path, steps: Mapping[str, Most] | None
     shapes = {name: count.shape for name, count in counts.items() if count.shape is not None}
     if problem := unlike(shapes) or unchangeable(shapes, config.filters):
         raise UserError(problem)
-    uncounted = tuple(name for name, count in counts.items() if count.rows is None)
+    missing = tuple(name for name, count in counts.items() if count.rows is None)
     # Held-out prompts of a dialogues step are its own business.
     share = 0.0 if "prompts" in map(MADE_OF.__getitem__, shapes.values()) else config.test_share
     sides = {name: _parts(count, config.sources[name], share) for name, count in counts.items()}
     mixed = {name: parts for name, parts in sides.items() if not config.sources[name].held_out}
-    train, test = _sides(config, mixed, bool(uncounted))
-    whole = sum(sum(parts) for name, parts in sides.items() if name not in mixed)
+    train, test = _sides(config, mixed, any(name in mixed for name in missing))
+    whole = sum(sum(parts) for name, parts in sides.items() if name not in mixed and name not in missing)
     return Most(
         train,
         test + whole,
         prompt_bytes=max(count.prompt_bytes for count in counts.values()),
         answers=max(count.answers for count in counts.values()),
         answer_bytes=max(count.answer_bytes for count in counts.values()),
-        uncounted=() if config.rows is not None else uncounted,
+        uncounted=tuple(name for name in missing if config.rows is None or name not in mixed),
     )
 
 

@@ -11,14 +11,14 @@ NOUNS: dict[str, type[Row]] = {
     "dialogues": Dialogue,
     "pairs": Pair,
     "labelled answers": LabelledAnswer,
-    "feedback": Feedback,
+    "rows of feedback": Feedback,
     "prompts": SeedPrompt,
 }
 FILES = {
     "dialogues": "dialogues.jsonl",
     "pairs": "pairs.jsonl",
     "labelled answers": "labelled_answers.jsonl",
-    "feedback": "feedback.jsonl",
+    "rows of feedback": "feedback.jsonl",
     "prompts": "openings.jsonl",  # as an openings step calls them, whose place this one can take
 }
 

@@ -15,6 +15,10 @@ from favonius.types import SeedPrompt
 def read_seeds(config: DialoguesConfig, path: Path) -> list[SeedPrompt]:
     """The seed rows. UserError where an id is used twice or one split would be empty."""
     seeds = read_rows(path, SeedPrompt)[: config.limit]
+    if not seeds:
+        raise UserError(
+            f'{path}: there are no rows in it; write one a line, such as {{"id": "sky", "prompt": "Why …"}}'
+        )
     seen: set[str] = set()
     for seed in seeds:
         if seed.id in seen:

@@ -12,6 +12,7 @@ from pydantic_core import to_jsonable_python
 
 from favonius.errors import UserError
 from favonius.files import read_json, sha256_path
+from favonius.phrases import QUOTED_CHARACTERS, shortened
 from favonius.recipe import AnyStage, Recipe
 from favonius.run import FileRef, Identity, Manifest, StageConfig, StepFolder, references
 from favonius.types import Noun
@@ -159,4 +160,4 @@ def _shown(config: Mapping[str, Any], key: str) -> str:
     value = config[key]
     is_word = isinstance(value, str) and "\n" not in value
     text = value if is_word else "none" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return shortened(text, QUOTED_CHARACTERS)

@@ -67,7 +67,7 @@ def read_document(path: Path) -> Document:
     except IsADirectoryError:
         raise UserError(f"{path}: this is a folder; name a recipe file") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
     return read_text(text, str(path))
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from favonius.phrases import QUOTED_CHARACTERS, shortened
 from favonius.recipe.document import KeyPath
 
 TAGS = ("stage", "kind", "task")
@@ -98,14 +99,16 @@ def _sentence(kind: str, context: dict[str, Any], details: ErrorDetails) -> str:
         return "must not be empty"
     if kind == "string_pattern_mismatch":
         return f"{given} may hold only small letters, digits and hyphens"
-    said = details["msg"].removeprefix("Value error, ")
+    said = details["msg"]
+    if kind == "value_error":  # ours, which may begin with what the file says
+        return said.removeprefix("Value error, ")
     return said[:1].lower() + said[1:]
 
 
 def _shown(value: Any) -> str:
     """A value as YAML has it, in short."""
     text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return shortened(text, QUOTED_CHARACTERS)
 
 
 def _follow(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[KeyPath, list[type[BaseModel]]]:

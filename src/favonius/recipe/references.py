@@ -160,8 +160,8 @@ def _file_problem(recipe: Recipe, reference: FileRef, folder: Path | None) -> st
     if folder is None or (folder / reference).is_file():
         return None
     near, may_be_folder = folder / reference, isinstance(reference, RowsRef)
-    if may_be_folder and near.is_dir():
-        return None
+    if near.is_dir():
+        return None if may_be_folder else f"{near} is a folder; name a file"
     there = near.parent.iterdir() if near.parent.is_dir() else ()
     beside = sorted(path.name for path in there if path.is_file() or may_be_folder)
     kind = "file or folder" if may_be_folder else "file"

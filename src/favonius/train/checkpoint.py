@@ -31,6 +31,8 @@ from favonius.train.optimizer import MasterWeights
 from favonius.train.state import copied, load_state, read_file, state_of, template, write_safetensors
 
 NAME = re.compile(r"step-(\d+)\.(safetensors|shards)")
+HELD_UP = 0.05
+"""Of the training's time, what copying its state may take at most."""
 
 
 class Checkpoints:
@@ -64,11 +66,11 @@ class Checkpoints:
                 dcp.load(state, checkpoint_id=path, no_dist=self.world.size == 1)
         load_state(state, self.weights, self.optimizer)
 
-    def due(self, share: float = 0.05) -> bool:
-        """Whether a state may be saved now, so that saving holds the training up for `share` of the time at most: the
-        last one is written, and its copying long enough ago."""
+    def due(self) -> bool:
+        """Whether a state may be saved now, so that saving holds the training up for no more than `HELD_UP`: the last
+        one is written, and its copying long enough ago."""
         writing = self._writer is not None and self._writer.is_alive()
-        return not writing and time.monotonic() - self._saved >= self._held_up * (1 / share - 1)
+        return not writing and time.monotonic() - self._saved >= self._held_up * (1 / HELD_UP - 1)
 
     def save(self, step: int) -> None:
         """Copy the state and write it in the background; waits for the write before. Raises what that one met."""

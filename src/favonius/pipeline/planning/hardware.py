@@ -23,8 +23,8 @@ class Hardware:
 
     @property
     def words(self) -> str:
-        place = "this machine's " if self.is_here else ""
-        return f"{place}{'GPU' if self.kind == 'cuda' else 'main memory'} of {self.memory / GIB:.0f} GiB"
+        which = "this machine's" if self.is_here else "a"
+        return f"{which} {'GPU' if self.kind == 'cuda' else 'main memory'} of {self.memory / GIB:.0f} GiB"
 
 
 def stated(text: str) -> Hardware:

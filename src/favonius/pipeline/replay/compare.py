@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from favonius.card.limits import outdated
 from favonius.card.nouns import CardStep, Evaluation, RunCard
 from favonius.machine import Machine
 from favonius.pipeline.plan import differences
+from favonius.recipe.model import AnyStage
 from favonius.report.gather import Estimate
 from favonius.run import Identity
 from favonius.types import digest
@@ -83,6 +84,14 @@ def other_versions(before: Mapping[str, str], after: Mapping[str, str]) -> Itera
     for package in dict.fromkeys([*before, *after]):
         if before.get(package) != after.get(package):
             yield f"{package} {before.get(package, 'none')} → {after.get(package, 'none')}"
+
+
+def other_stages(card: RunCard) -> Iterator[str]:
+    """`step ratings: stage version 2 → 3`, where this Favonius does a stage otherwise than the card's did."""
+    here = {config.model_fields["stage"].default: config.version for config in get_args(AnyStage)}
+    for step in card.done():
+        if step.version not in (None, here.get(step.stage)):
+            yield f"step {step.name}: stage version {step.version} → {here.get(step.stage, 'none')}"
 
 
 def other_machine(before: Machine | None, after: Machine | None) -> Iterator[str]:
