@@ -215,8 +215,10 @@ def _commands(command: argparse.ArgumentParser) -> Iterator[str]:
     yield f"## {command.prog} {{#{command.prog.removeprefix('favonius ').replace(' ', '-')}}}\n"
     yield f"{_linked(command.description or '')}\n"
     yield f"```\n{command.format_usage().removeprefix('usage: ').rstrip()}\n```\n"
-    rows = [row for action in command._actions for row in _argument(action, command.prog)]
-    yield from ("| | |", "|---|---|", *rows, "")
+    actions = sorted(command._actions, key=lambda action: bool(action.option_strings))  # what has no name first
+    rows = [row for action in actions for row in _argument(action, command.prog)]
+    if rows:
+        yield from ("| | |", "|---|---|", *rows, "")
 
 
 def _wide(prog: str) -> argparse.HelpFormatter:
@@ -224,7 +226,7 @@ def _wide(prog: str) -> argparse.HelpFormatter:
 
 
 def _argument(action: argparse.Action, prog: str) -> Iterator[str]:
-    if action.help == argparse.SUPPRESS or action.dest == "help":
+    if action.help == argparse.SUPPRESS or action.dest in ("help", "debug"):  # of all commands
         return
     values = "|".join(map(str, action.choices)) if action.choices else action.metavar or action.dest.upper()
     name = ", ".join(action.option_strings) or str(values)
