@@ -30,7 +30,7 @@ from favonius.pipeline import work
 from favonius.recipe import load_recipe
 from favonius.serve import terminal
 from favonius.serve.server import listening
-from tests import test_models, tiny, toy_run, whole_run
+from tests import tiny, toy_run, weights, whole_run
 from tests.docs_text import ROOT, Command
 
 OWN_TESTS = {"export": "test_export.py", "demo": "test_demo.py", "card": "test_card.py", "replay": "test_replay.py"}
@@ -157,8 +157,7 @@ def _ultrafeedback(number: int) -> dict[str, Any]:
 
 def _write_models(world: Path, patch: pytest.MonkeyPatch) -> None:
     tiny.save_tiny(world / "their-model", "llama")
-    patch.setitem(tiny.SHAPE, "intermediate_size", 64)
-    test_models.write_gguf(world / "model.gguf", test_models.gguf_tensors(test_models.wide_llama()))
+    weights.write_gguf(world / "model.gguf", weights.gguf_tensors(weights.wide_llama(patch)))
 
 
 def _in_little(words: list[str]) -> list[str]:

@@ -207,7 +207,11 @@ def measured(task: str, label: str, changed: Sequence[ItemRow] | None = None) ->
     own = rows(task, label) if changed is None else changed
     protocol: dict[str, Any] = {"rows": [1, 2, 3], "temperature": "by category"} if task == "mt-bench" else {}
     if task == "alpaca":
-        protocol = {"win_rate": 100 * SKILL[label], "length_controlled_winrate": 40.0}
+        protocol = {
+            "win_rate": 100 * SKILL[label],
+            "length_controlled_winrate": 40.0,
+            "length_controlled_standard_error": 1.5,
+        }
     scored = Scored(
         rows=own,
         judge=JUDGE if task in ("mt-bench", "alpaca") else None,

@@ -126,7 +126,11 @@ def _small(holder: Mapping[str, Any], key: str, folder: Path) -> Any:
         case _ if isinstance(value, Mapping) and str(value.get("hub", "")).startswith(HUB):
             place = folder / "hub" / value["hub"].removeprefix(HUB)
             fraction = {"fraction": 1.0} if "fraction" in value else {}
-            return {name: item for name, item in value.items() if name != "hub"} | {"path": str(place)} | fraction
+            return (
+                {name: item for name, item in value.items() if name not in ("hub", "rows")}
+                | {"path": str(place)}
+                | fraction
+            )
     return None
 
 

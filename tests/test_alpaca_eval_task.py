@@ -15,8 +15,6 @@ import pytest
 
 from favonius.cli import main
 from favonius.data import hub
-from favonius.engines.config import Transformers
-from favonius.engines.interview import interview
 from favonius.errors import UserError
 from favonius.evals.alpaca_eval.bouts import DRAW, Word
 from favonius.evals.alpaca_eval.house_judges import word_of
@@ -25,17 +23,16 @@ from favonius.evals.alpaca_eval.judging import is_switched
 from favonius.evals.alpaca_eval.length_controlled import FEWEST
 from favonius.evals.alpaca_eval.ranking import preference
 from favonius.evals.alpaca_eval.task import PREFERENCES, AlpacaEvalTask
-from favonius.evals.benchmarks.asking import ask
 from favonius.evals.benchmarks.config import AlpacaEval, RankingJudge
 from favonius.evals.benchmarks.open import open_task
-from favonius.evals.benchmarks.task import Desk, Scored
 from favonius.judges.config import PairwiseJudge
 from favonius.judges.judge import Failure, Judgement, Score
 from favonius.judges.spoken.numerals import Unreadable
 from favonius.judges.spoken.verdicts import Names
-from favonius.run import Context, FileRef, Inputs, ModelRef
+from favonius.run import FileRef, ModelRef
 from favonius.types import Comparison, Completion, JudgeCall, Request, RequestError, Sampling, TokenLogprob
-from tests.voices import Voice, context, source, speak
+from tests.asked_tasks import FlakyError, Table, inputs
+from tests.voices import Voice
 
 DATA = Path(os.environ.get("FAVONIUS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data")) / "alpaca_eval"
 COUNT = 30
@@ -43,10 +40,6 @@ NAMES = Names(first="m", second="M", tie=None)
 RANKING = RankingJudge(model=ModelRef("judge"))
 TEXTS = [f"Instruction {number}." for number in range(COUNT)]
 SHOWN = re.compile(r"<(\w+) on (.*?)>")
-
-
-class FlakyError(RequestError):
-    lasting = False
 
 
 def written(world: Path, rows: Sequence[Mapping[str, Any]] | None = None) -> Path:
@@ -64,11 +57,6 @@ def config(**changes: Any) -> AlpacaEval:
     return AlpacaEval(**{"instructions": FileRef("alpaca_eval.json"), "judge": RANKING, **changes})
 
 
-def inputs(world: Path, *models: str) -> Inputs:
-    paths = {path.name: path for path in world.iterdir()}
-    return Inputs({}, {name: source(world, name) for name in ("judge", *models)}, paths)
-
-
 def task(world: Path, *models: str, **changes: Any) -> AlpacaEvalTask:
     found = open_task("alpaca", config(**changes), inputs(world, *models))
     assert isinstance(found, AlpacaEvalTask)
@@ -79,30 +67,9 @@ def answerer(name: str) -> Voice:
     return lambda request: f"<{name} on {request.messages[0].content}>"
 
 
-class Table:
-    """Models and judges by name; `scored` runs the task of one model to the end."""
-
-    def __init__(self, world: Path, monkeypatch: pytest.MonkeyPatch, voices: Mapping[str, Voice]) -> None:
-        self.world, self.engines = world, speak(monkeypatch, voices)
-        self.context: Context = context(world)
-
-    def scored(self, model: str = "mine", **changes: Any) -> Scored:
-        known = task(self.world, *self.engines, **changes)
-        self.context = context(self.world)
-        folder = self.world / "out" / model
-        folder.mkdir(parents=True, exist_ok=True)
-        given = inputs(self.world, *self.engines)
-        with interview(Transformers(), given.speaker(model), self.context) as speaker:
-            said = ask(known.items(), speaker, model).said
-        return known.scored(said, Desk(self.context, given, model, folder, Transformers()))
-
-    def asked(self, name: str = "judge") -> list[Request]:
-        return self.engines[name].asked
-
-
 def table(world: Path, monkeypatch: pytest.MonkeyPatch, judge: Voice, **others: Voice) -> Table:
     written(world)
-    return Table(world, monkeypatch, {"mine": answerer("mine"), "judge": judge, **others})
+    return Table(task, world, monkeypatch, {"mine": answerer("mine"), "judge": judge, **others})
 
 
 def shown(request: Request) -> list[tuple[str, str]]:
@@ -151,7 +118,7 @@ def test_items(tmp_path: Path) -> None:
 def test_rows_that_come_again_and_rows_that_lack_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     twice = [{"instruction": "Why?", "output": "So."}, {"instruction": "Why?", "output": "Other."}]
     written(tmp_path, twice)
-    here = Table(tmp_path, monkeypatch, {"mine": answerer("mine"), "judge": lambda request: "m"})
+    here = Table(task, tmp_path, monkeypatch, {"mine": answerer("mine"), "judge": lambda request: "m"})
     found = here.scored()
     assert len(found.rows) == 1 and found.protocol["reference"] == "reference"
     assert dict(found.left_out.counts) == {"an instruction that stood there before": 1}
@@ -321,7 +288,7 @@ def test_the_command_reckons_the_same_from_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written(tmp_path)
-    here = Table(tmp_path, monkeypatch, {"mine": rambling, "judge": uneven})
+    here = Table(task, tmp_path, monkeypatch, {"mine": rambling, "judge": uneven})
     found = here.scored()
     again = by_command(tmp_path, capsys)
     assert {key: found.protocol[key] for key in again} == again
@@ -478,7 +445,7 @@ def test_published_preferences_come_out_as_the_published_numbers(
     voices: dict[str, Voice] = {
         name: lambda request: "a" * rows[request.messages[0].content]["length_model"], "judge": judge
     }  # fmt: skip
-    here = Table(tmp_path, monkeypatch, voices)
+    here = Table(task, tmp_path, monkeypatch, voices)
     found = here.scored(name, sampling=Sampling(max_tokens=100_000))
     published = json.loads((DATA / "v2_published.json").read_text())[name]
     assert found.protocol["n"] == 805

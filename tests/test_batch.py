@@ -151,6 +151,22 @@ def test_requests_that_fail_for_good_are_rows_with_their_causes(tmp_path: Path) 
         assert {row.attempts for row in ledger.failures() if "empty" in row.cause} == {3}
 
 
+def test_live_requests_leave_a_step_open_only_where_their_causes_may_pass(tmp_path: Path) -> None:
+    fates = Fates(lasting_share=0.5, lasting=("context_length", "content_filter", "server_error"))
+    with server_thread(fates) as server:
+        run = Run(tmp_path, engine(server, mode="live", attempts=2))
+        failures = [reply for reply in run.ask(texts(30)).values() if isinstance(reply, Failure)]
+    assert {reply.cause.split(":")[0]: reply.lasting for reply in failures} == {
+        "answered 400 (bad request)": True,
+        "the provider's content filter withheld the answer": True,
+        "answered 500 (internal server error)": False,
+    }
+    passing = sum(not reply.lasting for reply in failures)
+    assert [left.sentence for left in run.context.left_open] == [
+        f"{passing} requests failed and are asked again in the next run"
+    ]
+
+
 @pytest.mark.parametrize("mode", ["batch", "live"])
 @pytest.mark.parametrize("attempts", [1, 3])
 def test_an_answer_that_is_always_cut_off_is_taken_and_paid_as_often_as_it_came(

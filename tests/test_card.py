@@ -264,12 +264,20 @@ def test_the_command_writes_both_kinds(toy: Path, tmp_path: Path, capsys: pytest
 
 
 def test_what_is_no_card_is_refused(tmp_path: Path) -> None:
-    for text in ("no json", "{}", '{"kind": "favonius run card", "schema_version": 2}'):
-        (tmp_path / "card.json").write_text(text)
-        with pytest.raises(UserError, match=r"card\.json: this is no run card of schema 1"):
+    for text, amiss in (
+        (b"no json", "it is not one JSON object"),
+        (b"[]", "it is not one JSON object"),
+        (b'{"kind": "\xe9"}', "it is not one JSON object"),
+        (b"{}", "wrong or missing: favonius, name, finished_at, …"),
+        (b'{"kind": "favonius run card", "schema_version": 2}', "wrong or missing: schema_version"),
+    ):
+        (tmp_path / "card.json").write_bytes(text)
+        with pytest.raises(UserError, match=rf"card\.json: this is no run card of schema 1 \({amiss}"):
             read_card(tmp_path / "card.json")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="no such file"):
         read_card(tmp_path / "nowhere.json")
+    with pytest.raises(UserError, match="this is a folder"):
+        read_card(tmp_path)
 
 
 def test_sources_lose_their_folders() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import re
@@ -17,6 +18,7 @@ from favonius.errors import FavoniusError
 from favonius.pipeline import work
 from favonius.pipeline.talkers import last_trained, talkers
 from favonius.recipe.schema import json_schema
+from favonius.types import Sampling
 from tests.toy_run import PARTS, RECIPE, STEPS, run_toy, write_recipe
 
 
@@ -50,6 +52,14 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
     for command in ("run", "check", "schema", "status", "report", "chat"):
         assert re.search(rf"^    {command} ", done.stdout, re.MULTILINE)
+
+
+def test_the_help_of_chat_tells_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["chat", "--help"])
+    told = re.findall(r"\(default:\s+([\d.]+)\)", capsys.readouterr().out)
+    drawn = Sampling()
+    assert told == [str(value) for value in (drawn.temperature, drawn.top_p, drawn.max_tokens, drawn.seed)]
 
 
 def test_status_imports_no_torch(tmp_path: Path, recipe: Path) -> None:
@@ -146,6 +156,36 @@ def test_a_fault_of_ours_shows_its_traceback(
     assert "this is a fault of favonius, not of yours; finished steps are safe" in err.splitlines()[-1]
 
 
+def test_a_place_that_will_not_do_is_named(
+    tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("", encoding="utf-8")
+    for out in (taken, taken / "run"):
+        assert main(["run", str(recipe), "--out", str(out)]) == 2
+        said = without_traceback(capsys)[1]
+        assert said == f"error: {out}: a file stands where a folder is needed; name another place\n"
+    page = tmp_path / "report.html"
+    for denied in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENAMETOOLONG):
+        error = OSError(denied, "no", str(tmp_path / ".report.html.17.tmp"))
+        monkeypatch.setattr(work, "run_recipe", failing(error))
+        assert main(["run", str(recipe)]) == 2
+        assert re.fullmatch(rf"error: {page}: [^\n]+; [^\n]+\n", without_traceback(capsys)[1])
+    assert main(["run", str(recipe), "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("no number"), OSError(errno.EACCES, "no place"), FileNotFoundError(errno.ENOENT, "gone", "x")]
+)
+def test_what_names_no_place_is_a_fault_of_ours(
+    error: OSError, recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(work, "run_recipe", failing(error))
+    assert main(["run", str(recipe)]) == 1
+    assert "this is a fault of favonius" in capsys.readouterr().err
+
+
 def test_check_prints_the_plan_and_makes_nothing(
     tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,6 +208,10 @@ def test_check_refuses_bad_seeds(recipe: Path, capsys: pytest.CaptureFixture[str
     (recipe.parent / "seeds.jsonl").write_text('{"id": "a", "promt": "Why?"}\n', encoding="utf-8")
     assert main(["check", str(recipe)]) == 2
     assert "seeds.jsonl" in without_traceback(capsys)[1]
+    for content, sentence in ((b"\n", "there are no rows in it"), (b'{"id": "a", "prompt": "caf\xe9"}', "not UTF-8")):
+        (recipe.parent / "seeds.jsonl").write_bytes(content)
+        assert main(["check", str(recipe)]) == 2
+        assert sentence in without_traceback(capsys)[1]
 
 
 def test_schema_is_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,7 +234,7 @@ def test_chat_speaks_with_the_last_step_that_is_no_ablation(
     assert main(["chat", str(run), "--step", "answers"]) == 2
     assert "there is no model of answers to talk to" in without_traceback(capsys)[1]
     assert main(["chat", str(run), "--top-p", "2"]) == 2
-    assert "--top-p 2.0: " in without_traceback(capsys)[1]
+    assert without_traceback(capsys)[1] == "error: --top-p: must be at most 1, not 2.0\n"
 
 
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:

@@ -14,74 +14,20 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from favonius.corpus import counting, gather, stage
+from favonius.corpus import gather
 from favonius.corpus.config import DataConfig
 from favonius.data.rows import read_rows
-from favonius.data.splits import first_question, in_fraction, split_of
-from favonius.dialogues.config import DialoguesConfig
-from favonius.dialogues.seeds import read_seeds
+from favonius.data.splits import in_fraction, split_of
 from favonius.errors import FavoniusError, UserError
-from favonius.files import read_json, sha256_path
-from favonius.pipeline.estimate import Estimate, estimate
-from favonius.pipeline.plan import identity_of, plan_step
-from favonius.progress import Progress
-from favonius.recipe import load_recipe
-from favonius.run import WORK, Context, FileRef, Inputs, references
-from favonius.train.config import TrainConfig
-from favonius.train.objectives import SFT
-from favonius.types import Dialogue, Feedback, LabelledAnswer, Message, Messages, Pair, SeedPrompt
-from tests.row_files import CONTAINERS, DIALOGUE_SHAPES, lines, messages_row, sharegpt_row, write
-from tests.tiny import save_tiny
-from tests.training import settings as training
-from tests.training import train
-
-Rows = list[dict[str, Any]]
-
-
-class Corpus:
-    """A data step in a folder: its config with FileRefs, run as the pipeline runs it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.out = folder, folder / "run" / "data"
-
-    def run(self, **config: Any) -> dict[str, Any]:
-        made = DataConfig.model_validate(config)
-        files = {name: self.folder / name for name in references(made) if isinstance(name, FileRef)}
-        self.out.mkdir(parents=True, exist_ok=True)
-        stage.run(made, Inputs({}, {}, files), self.out, Context(self.out.parent, Progress()))
-        return dict(read_json(self.out / "stats.json"))
-
-    def dialogues(self) -> list[Dialogue]:
-        return read_rows(self.out / "dialogues.jsonl", Dialogue)
-
-    def write(self, name: str, rows: Rows) -> str:
-        """As one of CONTAINERS, else as JSON lines; the name."""
-        if name in CONTAINERS:
-            write(self.folder, name, rows)
-        else:
-            (self.folder / name).write_bytes(lines(rows))
-        return name
+from favonius.run import WORK
+from favonius.types import Feedback, LabelledAnswer, Pair, SeedPrompt
+from tests.corpora import Corpus, pair, prompts, rows_of, talk, talks
+from tests.row_files import CONTAINERS, messages_row, sharegpt_row
 
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
     return Corpus(tmp_path)
-
-
-def talk(prompt: str, answer: str = "That depends on the weather and on little else.") -> Messages:
-    return (Message(role="user", content=prompt), Message(role="assistant", content=answer))
-
-
-def talks(name: str, count: int) -> list[Messages]:
-    return [talk(f"Question {number} about {name}, which is long?") for number in range(count)]
-
-
-def rows_of(name: str, count: int, shape: str = "messages") -> Rows:
-    return [DIALOGUE_SHAPES[shape](messages) for messages in talks(name, count)]
-
-
-def prompts(rows: list[Dialogue]) -> list[str]:
-    return [row.messages[0].content for row in rows]
 
 
 def test_two_shapes_become_one_file_with_every_row_accounted_for(corpus: Corpus) -> None:
@@ -320,10 +266,6 @@ def test_a_source_without_a_row_left_is_named(corpus: Corpus) -> None:
 # other rows than dialogues
 
 
-def pair(number: int) -> dict[str, Any]:
-    return {"prompt": f"Question {number} of many?", "chosen": f"Good {number}.", "rejected": f"Bad {number}."}
-
-
 def test_pairs_are_filtered_by_prompt_and_chosen_answer(corpus: Corpus) -> None:
     rows = [pair(number) for number in range(10)]
     rows += [{**pair(3), "chosen": "Another."}, {**pair(11), "chosen": "As an AI language model, I have no feelings."}]
@@ -456,128 +398,3 @@ def test_every_row_is_kept_dropped_or_lost(
 
 
 # in a recipe
-
-
-RECIPE = """\
-name: own
-models: {base: org/base}
-steps:
-  data: {stage: data, sources: {ours: {path: rows}}}
-  dsft: {stage: train, model: base, rows: data, objective: {kind: sft}, epochs: 1, batch_size: 8, max_length: 64}
-"""
-
-
-def recipe(folder: Path, text: str = RECIPE) -> Path:
-    (folder / "rows").mkdir()
-    (folder / "rows" / "a.jsonl").write_bytes(lines(rows_of("cats", 30)))
-    (folder / "recipe.yaml").write_text(text)
-    return folder / "recipe.yaml"
-
-
-def test_a_recipe_trains_on_a_folder_of_rows(tmp_path: Path) -> None:
-    path = recipe(tmp_path)
-    loaded = load_recipe(path)
-    found = estimate(loaded, tmp_path)
-    assert found["data"] == Estimate(27, 3, prompt_tokens=13)
-    assert found["dsft"].read == 27 * 64
-    before = plan_step(loaded, "data", tmp_path / "run", tmp_path, {}).identity
-    (tmp_path / "rows" / "b.jsonl").write_bytes(lines(rows_of("dogs", 1)))
-    after = plan_step(loaded, "data", tmp_path / "run", tmp_path, {}).identity
-    assert before is not None
-    assert after is not None
-    assert before.inputs != after.inputs
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "sentence"),
-    [
-        ("path: rows", "path: row", r"steps\.data\.sources\.ours\.path: no such file or folder .*did you mean rows\?"),
-        ("rows: data", "rows: dat", r"no earlier dialogues, data, .* step is called dat; did you mean data\?"),
-        ("ours: {path: rows}", "ours: {path: rows, split: x, frction: 1}", r"unknown key; did you mean fraction\?"),
-        ("{path: rows}", "{path: rows, weight: 1}, b: {path: rows}", "the source b has no weight and others have"),
-    ],
-)
-def test_mistakes_in_a_recipe_are_named(tmp_path: Path, old: str, new: str, sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence):
-        load_recipe(recipe(tmp_path, RECIPE.replace(old, new)))
-
-
-def test_the_order_of_sources_is_part_of_the_identity() -> None:
-    one = DataConfig.model_validate({"sources": {"a": {"path": "a"}, "b": {"path": "b"}}})
-    other = DataConfig.model_validate({"sources": {"b": {"path": "b"}, "a": {"path": "a"}}})
-    assert identity_of(one) != identity_of(other)
-    assert identity_of(one) == identity_of(one.model_copy(update={"processes": 2}))
-
-
-def test_rows_that_are_not_fetched_are_not_counted(tmp_path: Path) -> None:
-    sources = "{far: {hub: hf://owner/name}, ours: {path: rows}}"
-    path = recipe(tmp_path, RECIPE.replace("{ours: {path: rows}}", sources))
-    assert estimate(load_recipe(path), tmp_path)["data"].uncounted == ("far",)
-    wanted = estimate(load_recipe(path, ["steps.data.rows=1000"]), tmp_path)["data"]
-    assert (wanted.train, wanted.test, wanted.uncounted) == (900, 100, ())
-
-
-def test_long_files_are_counted_by_their_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counting, "READ_THROUGH", 5)
-    (tmp_path / "a.jsonl").write_bytes(lines(rows_of("cats", 30)))
-    (tmp_path / "a.json").write_text(json.dumps(rows_of("cats", 30)))
-    whole = {"a": {"path": "a.jsonl", "fraction": 0.5}}
-    most = counting.most_rows(DataConfig.model_validate({"sources": whole, "test_share": 0.2}), tmp_path)
-    assert (most.train, most.test, most.uncounted) == (12, 3, ())
-    most = counting.most_rows(DataConfig.model_validate({"sources": {"a": {"path": "a.json"}}}), tmp_path)
-    assert most.uncounted == ("a",)
-
-
-def test_a_weighted_mixture_is_bounded_by_its_repeats(tmp_path: Path) -> None:
-    for name in "ab":
-        (tmp_path / f"{name}.jsonl").write_bytes(lines(rows_of(name, 10)))
-    sources = {"a": {"path": "a.jsonl", "weight": 1.0, "max_repeats": 3}, "b": {"path": "b.jsonl", "weight": 0.5}}
-    most = counting.most_rows(DataConfig.model_validate({"sources": sources, "test_share": 0}), tmp_path)
-    assert most.train in (30, 31)
-    unlike = {"a": sources["a"], "b": {"path": "c.jsonl", "weight": 1.0}}
-    (tmp_path / "c.jsonl").write_bytes(lines([pair(1)]))
-    with pytest.raises(UserError, match="put them into two data steps"):
-        counting.most_rows(DataConfig.model_validate({"sources": unlike}), tmp_path)
-
-
-def test_own_prompts_take_the_place_of_openings(corpus: Corpus) -> None:
-    rows = [{"id": str(number), "prompt": f"What is {number}?"} for number in range(40)]
-    corpus.run(sources={"a": {"path": corpus.write("a.jsonl", rows)}})
-    config = DialoguesConfig.model_validate({"openings": "data", "teacher": "t"})
-    assert len(read_seeds(config, corpus.out / "openings.jsonl")) == 40
-    text = RECIPE.replace("{path: rows}", "{path: ../a.jsonl}").replace("base: org/base", "base: org/base, t: org/t")
-    text = text.replace(
-        "  dsft:", "  talks: {stage: dialogues, openings: data, teacher: t, engine: {kind: transformers}}\n  dsft:"
-    )
-    (corpus.folder / "recipes").mkdir()
-    path = recipe(corpus.folder / "recipes", text.replace("rows: data", "rows: talks"))
-    found = estimate(load_recipe(path), path.parent)
-    assert (found["data"].train, found["data"].test) == (40, 0)
-    assert (found["talks"].train, found["talks"].test) == (36, 4)
-
-
-def test_a_system_message_is_part_of_what_is_asked() -> None:
-    system = Message(role="system", content="Be brief.")
-    assert first_question((system, *talk("Why?"), *talk("And?"))) == (system, Message(role="user", content="Why?"))
-    assert first_question(talk("Why?")) == talk("Why?")[:1]
-
-
-def test_a_folder_is_known_by_the_names_and_contents_of_its_files(tmp_path: Path) -> None:
-    (tmp_path / "rows").mkdir()
-    (tmp_path / "rows" / "a.jsonl").write_text("a")
-    first = sha256_path(tmp_path / "rows")
-    (tmp_path / "rows" / ".hidden").write_text("x")
-    assert sha256_path(tmp_path / "rows") == first
-    (tmp_path / "rows" / "a.jsonl").rename(tmp_path / "rows" / "b.jsonl")
-    renamed = sha256_path(tmp_path / "rows")
-    (tmp_path / "rows" / "b.jsonl").write_text("b")
-    assert len({first, renamed, sha256_path(tmp_path / "rows")}) == 3
-
-
-def test_a_training_takes_the_rows(corpus: Corpus) -> None:
-    corpus.run(sources={"a": {"path": corpus.write("a.jsonl", rows_of("cats", 12))}}, test_share=0.2)
-    model = save_tiny(corpus.folder / "model")
-    config: TrainConfig = training(SFT(), rows="data", epochs=1, batch_size=4, learning_rate=1e-3)
-    steps = train(corpus.folder / "trained", model, corpus.out, config.model_copy(update={"rows": "rows"})).lines
-    assert steps
-    assert all(step["loss"] > 0 for step in steps)

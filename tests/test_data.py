@@ -91,7 +91,7 @@ def test_rows_before_a_bad_one_are_yielded(tmp_path: Path) -> None:
             {**GOOD, "messages": [{**GOOD["messages"][0], "contents": 1}, GOOD["messages"][1]]},
             ["messages[0].contents", "did you mean content", "known: role, content"],
         ),
-        ({key: GOOD[key] for key in ("id", "split")}, ["messages is missing"]),
+        ({key: GOOD[key] for key in ("id", "split")}, ["messages is missing (needed: id, split, messages)"]),
         ({**GOOD, "id": 7}, ["id is 7", "string"]),
         ({**GOOD, "id": {"long": "x" * 500}}, ["id is", "…"]),
         ('{"id": "a", "split', ["not a whole JSON value", "one object on each line"]),

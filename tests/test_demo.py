@@ -319,11 +319,17 @@ def _short(page: Any) -> None:
     field.press("Tab")
 
 
+def _send(page: Any, box: str, text: str) -> None:
+    """The key is pressed in the box itself: a tab that is still being drawn may have moved the focus."""
+    field = page.locator(f"{box} textarea")
+    field.fill(text)
+    field.press("Enter")
+
+
 def _chat(page: Any) -> None:
     """A message gets an answer, another in its place, and is gone."""
     _short(page)
-    page.locator("#chat-message textarea").fill("What is the sky?")
-    page.keyboard.press("Enter")
+    _send(page, "#chat-message", "What is the sky?")
     page.locator("#regenerate:not([disabled])").wait_for()
     asked, said = (page.locator(f"#talk [data-testid={role}]") for role in ("user", "bot"))
     assert asked.count() == said.count() == 1 and "What is the sky?" in asked.inner_text()
@@ -338,13 +344,23 @@ def _chat(page: Any) -> None:
     asked.wait_for(state="detached")
 
 
+def _until_votable(page: Any) -> None:
+    from playwright.sync_api import TimeoutError as TookTooLong
+
+    try:
+        page.locator("#vote-b:not([disabled])").wait_for()
+    except TookTooLong:
+        shown = {name: page.locator(name).inner_text() for name in ("#note", "#answer-a", "#answer-b")}
+        sent = page.locator("#duel-message textarea").input_value() == ""
+        pytest.fail(f"no vote can be cast; message sent: {sent}; the page shows {shown}")
+
+
 def _duel(page: Any, path: Path, width: int) -> None:
     """Two answers whose models are told after the vote, which is in the file by then."""
     page.get_by_role("tab", name="Side by side").click()
     _short(page)
-    page.locator("#duel-message textarea").fill("What is the sun?")
-    page.keyboard.press("Enter")
-    page.locator("#vote-b:not([disabled])").wait_for()
+    _send(page, "#duel-message", "What is the sun?")
+    _until_votable(page)
     a, b = page.locator("#side-a").bounding_box(), page.locator("#side-b").bounding_box()
     if width < 640:  # the answers stand above each other
         assert b["y"] >= a["y"] + a["height"] and a["x"] + a["width"] <= width

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import json
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from favonius.chat.format import ChatFormat
-from favonius.cli import main
-from favonius.data import convert, preferences, turns
+from favonius.data import convert, turns
 from favonius.data.benchmarks_known import EvaluationText
 from favonius.data.checks import Drops
 from favonius.data.decontaminate import EvaluationIndex
 from favonius.data.near_duplicates import ExactDuplicateIndex
 from favonius.data.raw import RawRow
-from favonius.data.rows import read_rows, write_rows
 from favonius.data.sources import open_rows
 from favonius.doctor import examine
 from favonius.doctor.characters import Characters
-from favonius.doctor.diagnosis import Diagnosis, Finding, Sample
+from favonius.doctor.diagnosis import Diagnosis, Sample
 from favonius.doctor.examine import Source, diagnose
-from favonius.doctor.kinds import KINDS, UNFIT_ON_READING
-from favonius.doctor.measure import Measure, Measured
+from favonius.doctor.measure import Measured
 from favonius.doctor.numbers import Numbers
 from favonius.doctor.paint import Paint
 from favonius.doctor.sums import Limits
@@ -38,54 +30,32 @@ from favonius.doctor.text import text
 from favonius.doctor.texts import Against
 from favonius.doctor.tokens import Tokens
 from favonius.doctor.views import Placed
-from favonius.errors import UserError
 from favonius.train import rows as training
-from favonius.train.config import TrainConfig
-from favonius.train.objectives import DPO, SFT
-from favonius.train.rows import Encoder, labelled_rows, read_training_rows
-from favonius.types import Dialogue, LabelledAnswer, Message, Noun, Pair
+from favonius.train.rows import Encoder
+from favonius.types import Pair
+from tests.diagnoses import (
+    FORM,
+    LENGTH,
+    LONG,
+    NOTHING_ELSE,
+    PAIRS,
+    PLAIN,
+    answered,
+    conversation,
+    diagnosed,
+    finding,
+    limits,
+    pair,
+    talk,
+    tokens,
+)
 from tests.row_files import lines
 from tests.tiny import tiny_tokenizer
-
-LENGTH = 130
-FORM = ChatFormat(tiny_tokenizer())
-FOX = "the quick brown fox "
-LONG = " ".join(f"fox{number}" for number in range(60))
-NOTHING_ELSE = Against()
-PLAIN = Paint(colours=False)
-
-
-def tokens(truncation: str = "drop", form: ChatFormat = FORM) -> Tokens:
-    return Tokens(Encoder(form, LENGTH, truncation))  # type: ignore[arg-type]
-
-
-def limits(truncation: str = "drop") -> Limits:
-    return Limits(LENGTH, truncation)  # type: ignore[arg-type]
-
-
-def diagnosed(
-    rows: Sequence[dict[str, Any]], measure: Measure | None = None, against: Against = NOTHING_ELSE, **changes: Any
-) -> Diagnosis:
-    placed = [RawRow(f"rows.jsonl, line {number}", row) for number, row in enumerate(rows, start=1)]
-    return diagnose(Source("rows.jsonl", placed), measure or tokens(**changes), against, limits(**changes))
 
 
 def told(diagnosis: Diagnosis) -> dict[str, list[int]]:
     """Of each kind, the lines on which it was found."""
     return {finding.kind: [int(place.split()[-1]) for place in finding.places] for finding in diagnosis.findings}
-
-
-def finding(diagnosis: Diagnosis, kind: str) -> Finding:
-    return next(finding for finding in diagnosis.findings if finding.kind == kind)
-
-
-def talk(*contents: str, **more: Any) -> dict[str, Any]:
-    roles = ("user", "assistant")
-    return {"messages": [{"role": roles[i % 2], "content": text} for i, text in enumerate(contents)], **more}
-
-
-def pair(prompt: str, chosen: str = "yes", rejected: str = "no", **more: Any) -> dict[str, Any]:
-    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, **more}
 
 
 def with_role(role: str) -> dict[str, Any]:
@@ -118,21 +88,6 @@ DIALOGUES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         {"messages": [{"role": "assistant", "content": "so"}, *talk("who asked", "I did")["messages"]]},
         ("unasked_start",),
     ),
-]
-PAIRS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
-    (pair("a question"), ()),
-    (pair("a question", "perhaps"), ("prompt_again",)),
-    (pair("same?", "the fox", "the fox"), ("identical_pair",)),
-    (pair("none?", "", "the fox"), ("empty_answer",)),
-    (pair("long?", LONG), ("over_long",)),
-    (pair(LONG), ("prompt_over_long",)),
-    (pair("worse?", chosen_score=1.0, rejected_score=2.0), ("score_order",)),
-    (pair("tie?", chosen_score=2, rejected_score=2), ("tied_scores",)),
-    (
-        {"chosen": talk("x", "y", "z", "1")["messages"], "rejected": talk("x", "w", "z", "2")["messages"]},
-        ("unlike_prompts",),
-    ),
-    (pair("cut?", LONG + "a", LONG + "b"), ("over_long",)),
 ]
 
 
@@ -237,113 +192,6 @@ def test_a_template_that_rewrites_earlier_turns_is_found() -> None:
     assert told(diagnosis)["template"] == [2]
     assert diagnosis.training is not None
     assert (diagnosis.training.kept, diagnosis.training.stops) == (1, ("the chat template rejects a row",))
-
-
-WORDS = st.sampled_from(["", " ", "the fox", "the fox", "a question?", FOX * 2, LONG, LONG + " a", "Bye</s>"])
-ASKED = st.lists(st.tuples(WORDS, WORDS), max_size=2)
-
-
-def conversation(asked: Sequence[tuple[str, str]], last: str) -> tuple[Message, ...]:
-    said = [text for exchange in asked for text in exchange] + [last]
-    roles = ("user", "assistant")
-    return tuple(Message(role=roles[i % 2], content=text) for i, text in enumerate(said))  # type: ignore[arg-type]
-
-
-def answered(messages: tuple[Message, ...], text: str) -> tuple[Message, ...]:
-    return (*messages, Message(role="assistant", content=text))
-
-
-def examined(path: Path, rows: Sequence[Noun], truncation: str) -> tuple[Diagnosis, list[Measured]]:
-    """The file, and each row by itself."""
-    diagnosis = diagnose(Source(str(path), open_rows(str(path))), tokens(truncation), NOTHING_ELSE, limits(truncation))
-    placed = [Placed(str(number), row) for number, row in enumerate(rows)]  # type: ignore[arg-type]
-    return diagnosis, list(tokens(truncation).measured(placed))
-
-
-def agrees(
-    diagnosis: Diagnosis, measured: list[Measured], rows: Sequence[Any], kept: list[training.Row], drops: Drops
-) -> None:
-    assert diagnosis.training is not None
-    assert dict(diagnosis.training.dropped) == dict(drops.counts)
-    assert [row.id for row, one in zip(rows, measured, strict=True) if one.kept] == [row.id for row in kept]
-    learned = [row for row in kept if row.split == "train"]
-    assert diagnosis.training.kept == len(kept)
-    assert diagnosis.training.held_out == len(kept) - len(learned)
-    assert diagnosis.training.tokens == sum(row.tree.logical_tokens for row in learned)
-    assert diagnosis.training.trained_tokens == sum(
-        sequence.scored_tokens for row in learned for sequence in row.tree.sequences
-    )
-
-
-def config(objective: Any, truncation: str) -> TrainConfig:
-    return TrainConfig(model="m", rows="rows", objective=objective, max_length=LENGTH, truncation=truncation,
-                       max_dropped_share=1.0)  # type: ignore[arg-type]  # fmt: skip
-
-
-EXAMPLES = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-TRUNCATIONS = st.sampled_from(["drop", "keep_start"])
-SPLITS = st.sampled_from(["train", "test"])
-
-
-@EXAMPLES
-@given(said=st.lists(st.tuples(ASKED, WORDS, WORDS, SPLITS), max_size=6), truncation=TRUNCATIONS)
-def test_dialogues_are_dropped_as_training_drops_them(said: list[Any], truncation: str, tmp_path: Path) -> None:
-    said = [([], "a question?", "an answer", "train"), *said]
-    rows = [
-        Dialogue(id=f"row {number}", split=split, messages=answered(conversation(asked, question), answer))
-        for number, (asked, question, answer, split) in enumerate(said)
-    ]
-    write_rows(tmp_path / "dialogues.jsonl", rows)
-    drops = Drops()
-    kept = read_training_rows(config(SFT(), truncation), tmp_path, FORM, drops)
-    agrees(*examined(tmp_path / "dialogues.jsonl", rows, truncation), rows, kept, drops)
-
-
-@EXAMPLES
-@given(said=st.lists(st.tuples(ASKED, WORDS, WORDS, WORDS, st.booleans(), SPLITS), max_size=6), truncation=TRUNCATIONS)
-def test_pairs_are_dropped_as_training_drops_them(said: list[Any], truncation: str, tmp_path: Path) -> None:
-    said = [([], "a question?", "yes", "no", True, "train"), *said]
-    rows = [
-        Pair(id=f"row {number}", split=split, prompt=conversation(asked, question), chosen=chosen, rejected=rejected,
-             rejected_finished=finished)
-        for number, (asked, question, chosen, rejected, finished, split) in enumerate(said)
-    ]  # fmt: skip
-    write_rows(tmp_path / "pairs.jsonl", rows)
-    drops = Drops()
-    kept = read_training_rows(config(DPO(), truncation), tmp_path, FORM, drops)
-    agrees(*examined(tmp_path / "pairs.jsonl", rows, truncation), rows, kept, drops)
-
-
-@EXAMPLES
-@given(said=st.lists(st.tuples(ASKED, WORDS, WORDS, st.booleans(), st.booleans()), max_size=6), truncation=TRUNCATIONS)
-def test_labelled_answers_are_dropped_as_training_drops_them(said: list[Any], truncation: str, tmp_path: Path) -> None:
-    said = [([], "a question?", "yes", True, True), *said]
-    rows = [
-        LabelledAnswer(id=f"row {number}", split="train", prompt=conversation(asked, question), text=answer,
-                       desirable=desirable, finished=finished)
-        for number, (asked, question, answer, desirable, finished) in enumerate(said)
-    ]  # fmt: skip
-    path = tmp_path / "labelled_answers.jsonl"
-    write_rows(path, rows)
-    drops = Drops()
-    kept = labelled_rows(Encoder(FORM, LENGTH, truncation), read_rows(path, LabelledAnswer), drops)  # type: ignore[arg-type]
-    agrees(*examined(path, rows, truncation), rows, kept, drops)
-
-
-def test_every_cause_of_a_drop_has_its_kind() -> None:
-    """What `data` and `train.rows` may raise, read from their source."""
-    for module in (turns, convert, preferences):
-        for node in ast.walk(ast.parse(inspect.getsource(module))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "UnfitRowError":
-                assert UNFIT_ON_READING[getattr(module, node.args[0].id)] in KINDS  # type: ignore[attr-defined]
-    known = tokens()._kinds
-    for node in ast.walk(ast.parse(inspect.getsource(training))):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "UnfitError":
-            [cause] = node.args
-            raised = getattr(training, cause.id if isinstance(cause, ast.Name) else cause.func.id)  # type: ignore[attr-defined]
-            if raised in (training.NO_SCORE, training.ONE_ANSWER, training.ALL_EQUAL):
-                continue  # of feedback the doctor makes no training rows: it has to be made into pairs, or a reward's
-            assert known[raised if isinstance(raised, str) else raised(LENGTH)] in KINDS
 
 
 def test_rows_are_examined_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -469,149 +317,3 @@ def test_long_rows_are_shown_by_their_ends() -> None:
     plain = text(diagnosed([talk(*said)], measure), PLAIN)
     assert "question 0" in plain and "question 29" in plain and "question 14" not in plain
     assert "more characters …" in plain and max(map(len, plain.splitlines())) < 1000
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> str:
-    """Only a tokenizer, with no weights beside it."""
-    folder = tmp_path / "tokenizer"
-    tiny_tokenizer(None).save_pretrained(folder)
-    return str(folder)
-
-
-def write(path: Path, rows: Sequence[dict[str, Any]]) -> str:
-    path.write_bytes(lines(rows))
-    return str(path)
-
-
-CLEAN = [talk("a question", "an answer"), talk("another question", "another answer")]
-
-
-def test_a_clean_file_exits_with_0_and_a_faulty_one_with_1(
-    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clean, faulty = write(tmp_path / "clean.jsonl", CLEAN), write(tmp_path / "faulty.jsonl", [*CLEAN, CLEAN[0]])
-    tokenizer = ["--model", model, "--template", "zephyr"]
-    assert main(["data", "check", clean, *tokenizer]) == 0
-    out, err = capsys.readouterr()
-    assert out.splitlines()[-1] == f"{clean}: no faults" and "\x1b" not in out and not err
-    assert main(["data", "check", clean, faulty, *tokenizer]) == 1
-    assert f"{faulty}: 1 kind of fault: duplicate_row × 1" in capsys.readouterr().out
-    assert main(["data", "check", faulty, "--limit", "2"]) == 0
-    assert main(["data", "check", clean, "--test", faulty]) == 1
-    assert main(["data", "check", clean, "--benchmarks", f"mine={clean}"]) == 1
-
-
-def test_mistakes_of_the_user_exit_with_2(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
-    clean = write(tmp_path / "clean.jsonl", CLEAN)
-    (tmp_path / "empty.jsonl").write_bytes(b"")
-    mistakes = {
-        "there is no such file": [str(tmp_path / "no.jsonl")],
-        "there are no rows in it": [str(tmp_path / "empty.jsonl")],
-        "did you mean sharegpt?": [clean, "--shape", "shargpt"],
-        "--template needs --model": [clean, "--template", "zephyr"],
-        "--max-length 3: must be 8 or more": [clean, "--model", model, "--max-length", "3"],
-        "neither a folder that exists nor a hub id": [clean, "--model", "nowhere"],
-        "has no tokenizer here": [clean, "--model", "api://gpt"],
-        "has no chat template": [clean, "--model", model],
-        "is no known benchmark": [clean, "--benchmarks", "nonsense"],
-    }
-    for sentence, arguments in mistakes.items():
-        assert main(["data", "check", *arguments]) == 2, sentence
-        out, err = capsys.readouterr()
-        assert sentence in err and not out
-
-
-def keys(value: Any) -> Any:
-    """The shape of a JSON document: the fields of its objects."""
-    match value:
-        case dict():
-            return {name: keys(item) for name, item in value.items()}
-        case list():
-            return [keys(value[0])] if value else []
-    return None
-
-
-def test_json_is_one_document_of_a_fixed_shape(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path / "pairs.jsonl", [row for row, _ in PAIRS])
-    assert main(["data", "check", path, "--model", model, "--template", "zephyr", "--json"]) == 1
-    out, _ = capsys.readouterr()
-    document = json.loads(out)
-    assert (document["schema"], document["faults"], len(document["files"])) == (1, True, 1)
-    bins = [{"low": None, "high": None, "count": None}]
-    sizes = ("count", "sum", "least", "median", "p90", "p99", "most")
-    distribution = {**dict.fromkeys(sizes), "bins": bins}
-    assert keys(document["files"][0]) == {
-        "found": {**dict.fromkeys(("source", "shape", "in_words", "read", "usable", "refusal")), "losses": [],
-                  "dropped": {preferences.DIFFER_EARLY: None}},
-        "training": {**dict.fromkeys(("max_length", "truncation", "kept", "held_out", "tokens", "trained_tokens")),
-                     "dropped": {training.SAME: None, training.EMPTY_ANSWER: None}, "stops": []},
-        "samples": [{"place": None, "id": None, "parts": [
-            {"name": None, "tokens": None, "spans": [{"text": None, "mark": None, "special": None}]}]}],
-        "lengths": {"unit": None, "whole": distribution, "trained": distribution, "over": None},
-        "turns": distribution,
-        "gap": {"unit": None, "difference": distribution, "longer": None, "equal": None},
-        "findings": [{**dict.fromkeys(("kind", "severity", "what", "effect", "count", "share", "sample")),
-                      "places": [None]}],
-        "unchecked": [None],
-    }  # fmt: skip
-
-
-def test_colours_are_for_terminals_that_want_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write(tmp_path / "clean.jsonl", CLEAN)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-
-    def coloured(*arguments: str) -> bool:
-        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-        assert main(["data", "check", path, *arguments]) == 0
-        return "\x1b[" in capsys.readouterr().out
-
-    assert coloured()
-    assert not coloured("--no-color") and not coloured("--json")
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert not coloured()
-
-
-def test_without_a_model_nothing_heavy_is_imported(tmp_path: Path) -> None:
-    path = write(tmp_path / "clean.jsonl", CLEAN)
-    code = (
-        "import sys\nfrom favonius.cli import main\nassert main(['data', 'check', sys.argv[1]]) == 0\n"
-        "heavy = {'torch', 'transformers', 'matplotlib', 'xllamacpp'} & set(sys.modules)\nassert not heavy, heavy\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_no_rows_and_unknown_shapes_are_refused() -> None:
-    with pytest.raises(UserError, match="there are no rows in it"):
-        diagnosed([])
-    with pytest.raises(UserError, match="no known shape"):
-        diagnosed([{"turns": ["a", "b"]}])
-
-
-def test_text_of_a_file_does_nothing_to_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "odd.json"
-    path.write_text(json.dumps([talk("clear\x1b[2J half\r", "so\tbe it", id="\x1b]0;title\x07")]))
-    assert main(["data", "check", str(path)]) == 0
-    out = capsys.readouterr().out
-    assert "\x1b" not in out and "clear\\u001b[2J half\\u000d" in out and "so\tbe it" in out
-    assert main(["data", "check", str(path), "--json"]) == 0
-    [row] = json.loads(capsys.readouterr().out)["files"][0]["samples"]
-    assert row["parts"][0]["spans"][0]["text"] == "clear\x1b[2J half\r"
-
-
-def test_of_a_model_on_the_hub_only_the_tokenizer_is_fetched(
-    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fetched: list[str] = []
-
-    def download(repository: str, allow_patterns: Sequence[str], **_: object) -> str:
-        fetched.extend([repository, *allow_patterns])
-        return model
-
-    monkeypatch.setattr("favonius.models.hub.snapshot_download", download)
-    path = write(tmp_path / "clean.jsonl", CLEAN)
-    assert main(["data", "check", path, "--model", "someone/model", "--template", "zephyr"]) == 0
-    assert fetched[0] == "someone/model" and "*.json" in fetched and "*.safetensors" not in fetched

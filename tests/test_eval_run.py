@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from favonius.cli import main
+from favonius.cli.eval_page import page
 from favonius.cli.eval_tasks import Judge, Wanted, known_tasks, tasks_of
 from favonius.cli.named_models import named
 from favonius.engines.config import LlamaCpp, OpenAI, Transformers
@@ -97,6 +98,25 @@ def test_a_run_and_its_table(
     assert {file.name for file in (world / "evals/good/good/gsm8k").iterdir()} == {
         "result.json", "items.jsonl", "config.json", "done.json"
     }  # fmt: skip
+
+
+def test_the_length_controlled_rate_stands_in_the_table_with_its_interval() -> None:
+    metric = {"key": "preference", "title": "win rate", "unit": "%"}
+    figure = {"value": 0.6, "low": 0.5, "high": 0.7, "n": 30, "unreadable": 0}
+    task = {
+        "name": "alpacaeval",
+        "judge": None,
+        "metrics": [metric],
+        "values": {"mine": {"preference": figure}},
+        "compared": {},
+        "answers": {"mine": {"tokens": 40.0}},
+        "protocol": {"mine": {"length_controlled_winrate": 55.0, "length_controlled_standard_error": 2.5, "n": 30}},
+        "notes": [],
+        "left_out": {},
+    }
+    shown = page({"tasks": [task], "baseline": None}, ["alpacaeval"], ["mine"], Path("out"))
+    line = next(line for line in shown.splitlines() if "length-controlled" in line)
+    assert line.split() == ["length-controlled", "55.0", "%", "50.1", "to", "59.9", "30"]
 
 
 def test_json_alone_on_stdout(

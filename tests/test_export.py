@@ -24,7 +24,7 @@ from favonius.chat.format import ChatFormat
 from favonius.chat.template import ZEPHYR
 from favonius.cli import main
 from favonius.errors import UserError
-from favonius.export import check_gguf, families, probes
+from favonius.export import check_gguf, families, probes, vocabulary
 from favonius.export.families import neighbouring
 from favonius.export.make import Export, export
 from favonius.export.ollama import commands, modelfile, turns
@@ -192,6 +192,20 @@ def test_a_word_cut_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Vocabulary, "of", classmethod(without_merges))
     with pytest.raises(MismatchError, match=r"a prompt in llama\.cpp: token \d+ is \d+ .* trained with"):
+        export(Export(step, "gguf", "f32"), quiet())
+
+
+def test_a_file_that_does_not_say_where_turns_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = tiny_tokenizer(ZEPHYR.replace("eos_token", "'<pad>'"))  # its name does not tell, nor does its text
+    tokenizer.eos_token = "<pad>"
+    step = a_run(tmp_path / "run", tiny_model("llama"), tokenizer)
+    whole = vocabulary._special
+
+    def without_end(tokenizer: Any, ends: frozenset[int]) -> dict[str, int]:
+        return {**whole(tokenizer, ends), "eos": 5}
+
+    monkeypatch.setattr(vocabulary, "_special", without_end)
+    with pytest.raises(MismatchError, match=r"llama\.cpp goes on after token 2 \('<pad>'\), which ends a turn"):
         export(Export(step, "gguf", "f32"), quiet())
 
 
@@ -405,11 +419,17 @@ def test_push(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Push("mine")
 
 
-def test_the_command_lists_what_it_would_push(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_lists_what_it_would_push(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     step = a_run(tmp_path / "run", tiny_model("llama"), tiny_tokenizer())
     assert main(["export", str(step), "--to", "hf", "--push", "me/mine", "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert "model.safetensors" in printed
     assert "would go to me/mine (private)" in printed
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert main(["export", str(step), "--to", "hf", "--out", str(tmp_path / "new"), "--push", "me/mine"]) == 2
+    assert "needs a token" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()  # said before any work was done
     assert main(["export", str(step), "--to", "hf", "--dry-run"]) == 2
     assert "go with --push" in capsys.readouterr().err

@@ -249,6 +249,23 @@ def test_rows_of_another_kind_are_refused(prompt: dict[str, Any], response: dict
         answered([RawRow("p.jsonl, line 1", prompt)], [RawRow("r.jsonl, line 1", response)], Drops())
 
 
+def test_a_few_rows_of_another_kind_are_counted_and_named() -> None:
+    left_out = Drops()
+    asked = [_prompt("p", ["startend:quotation"], [{}]), RawRow("p.jsonl, line 2", {"prompt": None})]
+    said = [
+        RawRow("r.jsonl, line 1", {"prompt": "q"}),
+        _response("p", "a"),
+        RawRow("r.jsonl, line 3", {"response": "b"}),
+    ]
+    assert [one.task.prompt for one in answered(asked, said, left_out)] == ["p"]
+    assert left_out.counts == {rows.STRANGE: 3}
+    assert [sample.partition(":")[0] for sample in left_out.samples[rows.STRANGE]] == [
+        "p.jsonl, line 2",
+        "r.jsonl, line 1",
+        "r.jsonl, line 3",
+    ]
+
+
 def test_the_command_prints_one_document_and_names_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prompts, responses = tmp_path / "p.jsonl", tmp_path / "r.jsonl"
     asked = [_prompt("p", ["startend:quotation"], [{}]), _prompt("q", ["startend:quotation"], [{}])]

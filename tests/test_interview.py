@@ -124,6 +124,15 @@ def test_a_failed_request_is_a_row_with_its_cause_and_is_asked_again(
     assert len(engine.asked) == 9
 
 
+def test_failures_of_one_kind_are_counted_as_one_cause() -> None:
+    causes = [
+        f"answered 500 (internal error): worker {worker}; tried {times} times: {times} overloaded"
+        for worker, times in ((3, 6), (12, 9))
+    ]
+    assert {Failure(cause=cause).countable for cause in causes} == {"answered 500 (internal error): worker N"}
+    assert Failure(cause="the prompt “Add 2 and 3 …” has 900 tokens").countable == "the prompt … has N tokens"
+
+
 def test_a_dead_engine_loses_nothing(tmp_path: Path, use: Callable[[ScriptedEngine], None]) -> None:
     def answer(asked: Request) -> str:
         if asked.messages[0].content == "q5":

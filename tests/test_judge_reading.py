@@ -69,8 +69,10 @@ def cause(text: str, cut_off: bool = False) -> str:
         ("Overall Score: 8, a good answer", 8),
         ("Overall Score: 8 points", 8),
         ("Overall Score: 8 because it meets 2 of the 3 demands", 8),
-        ("Overall Score: 8", 8),
-        ("Overall\u00a0Score: 8", 8),
+        ("Overall Score\uff1a\uff18", 8),
+        ("Overall Score: \uff11\uff10", 10),
+        ("Overall\u00a0Score:\u30008", 8),
+        ("Good.\r\n\r\nOverall Score: 8\r\n", 8),
         ('{"overall_score": 8, "feedback": "good"}', 8),
         ("Rating: [[5]]", 5),
         ("The answer counts to 10 in 3 ways.\nOverall Score: 4", 4),
@@ -118,6 +120,8 @@ def test_scores_that_can_be_meant_in_one_way(reply: str, value: float) -> None:
         ("Overall Score: 8th", "the score is no plain number"),
         ("Overall Score: 08", "the score is no plain number"),
         ("Overall Score: 1 0", "the score is no plain number"),
+        ("Overall Score: 1\u200b0", "the score is no plain number"),
+        ("Overall Score: 1\ufe0f0", "the score is no plain number"),
         ("Overall Score: 8.5.1", "the score is no plain number"),
         ("Overall Score: 8/10/10", "the score is no plain number"),
         ("Overall Score: 1-10", "the scale is repeated and no score given"),
@@ -240,6 +244,12 @@ def test_parts_are_known_by_their_numbers_and_not_by_their_place() -> None:
     assert ratings("### Text 1\n" + block(1, "3") + block(2, "4")) == [3, 4]
 
 
+def test_line_ends_of_any_system() -> None:
+    assert ratings((block(1, "3") + "\n" + block(2, "4")).replace("\n", "\r\n")) == [3, 4]
+    assert ratings("Rating: 3\r\nRationale: so\r\n\r\nRating: 4\r\nRationale: so") == [3, 4]
+    assert ratings("Rating: 3\nRationale: so\n \t\nRating: 4\nRationale: so") == [3, 4]
+
+
 def test_types_and_reasons_are_not_taken_for_ratings() -> None:
     typed = "Type: 1, 3\nRationale: It says 5 is 4.\nRating: 2\nRationale (For Rating): rating 5 would need more"
     assert ratings(f"Output for Text 1\n{typed}\n\nOutput for Text 2\nType: None\n{typed[11:]}") == [2, 2]
@@ -320,6 +330,9 @@ def test_any_number_of_texts_in_any_order(given: list[int], order: object, reaso
         ("A. is long.\nB. is short.\nVerdict: [[A]]", "first"),
         ("The correct answer is B, as A says.\nVerdict: A", "first"),
         ("Verdict: A", "first"),
+        ("### Verdict\nA", "first"),
+        ("A is long.\r\n### Final verdict\r\nAnswer B\r\n", "second"),
+        ("**Verdict:**\nC\n\nNeither is right.", "tie"),
         ("**Final verdict:** B", "second"),
         ("Final verdict: **Answer B**.", "second"),
         ("Winner: A, because B is wrong", "first"),
@@ -357,6 +370,11 @@ def test_verdicts(reply: str, side: str) -> None:
         ("[[A]] if A is better, [[B]] if B is better", "several verdicts that differ"),
         ("[[A]]\n[[B]]", "several verdicts that differ"),
         ("Verdict: A\nVerdict: B", "several verdicts that differ"),
+        ("### Verdict\nA\n### Verdict\nB", "several verdicts that differ"),
+        ("### Verdict\nA\nB", "no verdict is given"),
+        ("### Judgement\nA: it is long\nB: it is short", "no verdict is given"),
+        ("### Verdict\nA good one", "no verdict is given"),
+        ("A\r\nB\r\n", "several verdicts that differ"),
         ("A\nB", "several verdicts that differ"),
         ("A. It is short.\nB. It is long.", "several verdicts that differ"),
     ],
@@ -376,7 +394,7 @@ def test_verdicts_after_reasons_do_not_stand_at_the_beginning() -> None:
 
 def test_verdicts_that_were_cut_off() -> None:
     assert read_verdict("A", NAMES, cut_off=True).side == "first"  # one token was all it had
-    for reply in ("Verdict: A", "Both have merits, and", "[[A"):
+    for reply in ("Verdict: A", "### Verdict\nA", "Both have merits, and", "[[A"):
         with pytest.raises(Unreadable, match="cut off"):
             read_verdict(reply, NAMES, alone=False, cut_off=True)
 

@@ -24,8 +24,8 @@ from favonius.engines.token_texts import token_logprobs, token_texts
 from favonius.engines.transformers_engine import TransformersEngine
 from favonius.run import ModelSource
 from favonius.types import Completion, Engine, Message, Request, Sampling
-from tests.test_models import gguf_tensors, write_gguf
 from tests.tiny import FAMILIES, SHAPE, save_tiny, tiny_model, tiny_tokenizer
+from tests.weights import gguf_tensors, write_gguf
 
 FORM = ChatFormat(tiny_tokenizer())
 WORDS = len(FORM.tokenizer)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from itertools import islice
+from itertools import cycle, islice
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from favonius.data.fair_turns import turns, whole_shares
-from favonius.data.mixing import Mixture, Part, Pick, interleave, shuffled
+from favonius.data.mixing import Mixture, Part, Pick, shuffled
 from favonius.data.splits import in_fraction, opening, share_of, split_of
 from favonius.errors import UserError
 from favonius.types import Message
@@ -84,15 +83,22 @@ def test_going_on_at_any_position_gives_the_same_tail(
 
 @settings(deadline=None)
 @given(found=sources, end=ends)
-def test_streams_take_the_same_turns_as_sources_of_known_length(found: list[tuple[int, float, int]], end: str) -> None:
-    repeats = found[0][2]
-    parts = parts_of([(rows, weight, repeats) for rows, weight, _ in found])
-    streams = [lambda rows=part.rows: iter(range(rows)) for part in parts]
-    mixed = list(interleave(streams, [part.weight for part in parts], repeats, end))  # type: ignore[arg-type]
-    assert [source for source, _ in mixed] == [pick.source for pick in Mixture(parts, 0, end).picks()]  # type: ignore[arg-type]
-    for number, part in enumerate(parts):
-        mine = [row for source, row in mixed if source == number]
-        assert mine == [place % part.rows for place in range(len(mine))]
+def test_turns_are_those_of_taking_rows_one_by_one(found: list[tuple[int, float, int]], end: str) -> None:
+    parts = parts_of(found)
+    assert taken_in_turn(parts, end) == [pick.source for pick in Mixture(parts, 0, end).picks()]  # type: ignore[arg-type]
+
+
+def taken_in_turn(parts: list[Part], end: str) -> list[int]:
+    """The sources in the order of their rows, found without knowing how many there are."""
+    rows = [iter(range(part.rows * part.max_repeats)) for part in parts]
+    shares, taken = whole_shares([part.weight for part in parts]), []
+    while shares:
+        for source in cycle(turns(shares)):
+            if next(rows[source], None) is None:
+                break
+            taken.append(source)
+        shares = {name: share for name, share in shares.items() if name != source and end == "last"}
+    return taken
 
 
 def test_the_weights_hold_to_the_end_or_the_rest_follows() -> None:
@@ -115,21 +121,6 @@ def test_seeds_and_passes_differ_in_order() -> None:
         return [pick.row for pick in picks if pick.epoch == epoch]
 
     assert len({tuple(rows(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
-
-
-def test_streams_hold_one_row_in_memory() -> None:
-    def endless(name: str) -> Iterator[str]:
-        while True:
-            yield name
-
-    mixed = interleave([lambda: endless("a"), lambda: endless("b")], [3, 1])
-    assert [row for _, row in islice(mixed, 8)].count("b") == 2
-
-
-def test_an_empty_stream_ends_the_mixture_or_is_left_out() -> None:
-    streams = [lambda: iter([1, 2]), lambda: iter(list[int]())]
-    assert list(interleave(streams, [1, 1], 3, "last")) == [(0, 1), (0, 2)] * 3
-    assert len(list(interleave(streams, [1, 1], 3, "first"))) <= 1
 
 
 def test_a_source_without_rows_is_refused() -> None:

@@ -12,25 +12,23 @@ from typing import Any
 import pytest
 
 from favonius.cli import main
-from favonius.engines.config import Transformers
-from favonius.engines.interview import interview
 from favonius.engines.scripted import ScriptedEngine
 from favonius.errors import FavoniusError, UserError
 from favonius.evals.benchmarks import stage
-from favonius.evals.benchmarks.asking import ask
 from favonius.evals.benchmarks.config import BenchmarkConfig, MtBench
 from favonius.evals.benchmarks.open import open_task
-from favonius.evals.benchmarks.task import Desk, ItemRow, Scored
+from favonius.evals.benchmarks.task import ItemRow, Scored
 from favonius.evals.mt_bench import published
 from favonius.evals.mt_bench.grades import JUDGMENTS, NO_GRADE
 from favonius.evals.mt_bench.judging import grading
 from favonius.evals.mt_bench.questions import sampling
 from favonius.evals.mt_bench.task import MtBenchTask
-from favonius.run import Context, FileRef, Inputs, ModelRef
+from favonius.run import FileRef, Inputs, ModelRef
 from favonius.types import Completion, Message, Request, RequestError
-from tests.test_mt_bench import DATA, stored
-from tests.test_mt_bench import published as needs_data
-from tests.test_mt_bench import shown as stored_answers
+from tests.asked_tasks import FlakyError, Table, inputs
+from tests.mt_bench_rows import DATA, stored
+from tests.mt_bench_rows import published as needs_data
+from tests.mt_bench_rows import shown as stored_answers
 from tests.voices import Voice, context, source, speak
 
 ASKED = {
@@ -41,10 +39,6 @@ ASKED = {
 }
 REFERENCE = ("Forty-two is right.", "Forty-three is right.")
 ANSWER = re.compile(r"<(\w+) on (.*?) turn (\d)>")
-
-
-class FlakyError(RequestError):
-    lasting = False
 
 
 def files(world: Path, questions: Mapping[int, tuple[str, str, str]] = ASKED) -> Path:
@@ -60,11 +54,6 @@ def files(world: Path, questions: Mapping[int, tuple[str, str, str]] = ASKED) ->
 
 def config(**changes: Any) -> MtBench:
     return MtBench(**{"questions": FileRef("mt_bench"), "judge": ModelRef("judge"), **changes})
-
-
-def inputs(world: Path, *models: str) -> Inputs:
-    paths = {path.name: path for path in world.iterdir()}
-    return Inputs({}, {name: source(world, name) for name in ("judge", *models)}, paths)
 
 
 def task(world: Path, *models: str, **changes: Any) -> MtBenchTask:
@@ -86,30 +75,9 @@ def shown(request: Request) -> str:
     return "\n".join(message.content for message in request.messages)
 
 
-class Table:
-    """Models and judges by name; `judge` runs a task of one model to the end."""
-
-    def __init__(self, world: Path, monkeypatch: pytest.MonkeyPatch, voices: Mapping[str, Voice]) -> None:
-        self.world, self.engines = world, speak(monkeypatch, voices)
-        self.context: Context = context(world)
-
-    def scored(self, model: str = "mine", **changes: Any) -> Scored:
-        known = task(self.world, *self.engines, **changes)
-        self.context = context(self.world)
-        folder = self.world / "out" / model
-        folder.mkdir(parents=True, exist_ok=True)
-        given = inputs(self.world, *self.engines)
-        with interview(Transformers(), given.speaker(model), self.context) as speaker:
-            said = ask(known.items(), speaker, model).said
-        return known.scored(said, Desk(self.context, given, model, folder, Transformers()))
-
-    def asked(self, name: str) -> list[Request]:
-        return self.engines[name].asked
-
-
 def table(world: Path, monkeypatch: pytest.MonkeyPatch, judge: Voice, **others: Voice) -> Table:
     files(world)
-    return Table(world, monkeypatch, {"mine": answerer("mine"), "judge": judge, **others})
+    return Table(task, world, monkeypatch, {"mine": answerer("mine"), "judge": judge, **others})
 
 
 def grade(request: Request) -> str:
@@ -302,7 +270,7 @@ def table_again(here: Table, monkeypatch: pytest.MonkeyPatch, judge: Voice) -> T
     """The same models with a new ledger and another judge."""
     (here.world / "ledger.sqlite").unlink()
     voices = {name: engine.answer for name, engine in here.engines.items()}
-    return Table(here.world, monkeypatch, {**voices, "judge": judge})
+    return Table(task, here.world, monkeypatch, {**voices, "judge": judge})
 
 
 def test_a_judge_that_goes_by_position_makes_ties(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,7 +375,7 @@ def test_the_published_files_are_the_pinned_ones_and_make_160_judgments(
 ) -> None:
     for name, (_, sha256) in published.FILES.items():
         assert hashlib.sha256((DATA / name).read_bytes()).hexdigest() == sha256
-    here = Table(tmp_path, monkeypatch, {"mine": lambda request: "An answer.", "judge": lambda request: "[[7]]"})
+    here = Table(task, tmp_path, monkeypatch, {"mine": lambda request: "An answer.", "judge": lambda request: "[[7]]"})
     (tmp_path / "mt_bench").symlink_to(DATA)
     found = here.scored()
     assert (found.protocol["n"], found.protocol["mean"], found.protocol["judge"]) == (160, 7.0, "judge/single-v1")
@@ -440,7 +408,7 @@ def test_published_judgments_come_out_as_fastchats_means(tmp_path: Path, monkeyp
         text = replies[request.messages[-1].content]
         return Completion(text=text, finish="stop", prompt_tokens=1, completion_tokens=1)
 
-    found = Table(tmp_path, monkeypatch, {"mine": model, "judge": judge}).scored()
+    found = Table(task, tmp_path, monkeypatch, {"mine": model, "judge": judge}).scored()
     assert found.protocol["mean"] == pytest.approx(6.003125, abs=1e-6)
     assert found.protocol["n"] == 160 and not found.protocol["not_as_told"]
 

@@ -187,6 +187,28 @@ def test_repair_is_counted(file: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert rows_of(file.with_name("p.jsonl"))[0]["chosen_source"] == "b"
 
 
+@pytest.mark.parametrize("name", ["feedback.jsonl", "feedback.json"])
+def test_a_score_that_python_wrote_as_nan_is_missing(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = ultrafeedback(1)
+    row["completions"][0]["overall_score"] = float("nan")
+    (tmp_path / name).write_text(json.dumps(row if name.endswith("l") else [row]), encoding="utf-8")
+    found = told(capsys, tmp_path / name, "--out", tmp_path / "p.jsonl", "--score", "overall")
+    assert (found["pairs"]["kept"], found["pairs"]["answers_without_score"]) == (1, 1)
+
+
+def test_rows_need_not_say_who_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = [{"response": "Rain falls.", "overall_score": 4}, {"response": "It rains.", "overall_score": "2"}]
+    file = tmp_path / "bare.jsonl"
+    file.write_bytes(lines([{"instruction": "Weather?", "completions": answers}]))
+    assert main(["pairs", str(file), "--out", str(tmp_path / "p.jsonl")]) == 0
+    assert "1 pair, of 1 prompt (" in capsys.readouterr().out
+    [pair] = rows_of(tmp_path / "p.jsonl")
+    assert (pair["chosen"], pair["rejected"]) == ("Rain falls.", "It rains.")
+    assert (pair["chosen_score"], pair["rejected_score"]) == (4.0, 2.0)
+
+
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
@@ -198,6 +220,8 @@ def test_repair_is_counted(file: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["--as", "trll"], ["--as trll", "did you mean trl?"]),
         (["--margin", "1"], ["--margin 1", "best-vs-random has no such setting"]),
         (["--rule", "margin", "--margin", "0"], ["--margin 0", "greater than 0"]),
+        (["--rule", "margin", "--margin", "nan"], ["--margin nan", "greater than 0"]),
+        (["--rule", "margin", "--margin", "inf"], ["--margin inf", "greater than 0"]),
         (["--rule", "length-matched", "--within", "1"], ["--within 1", "between 0 and 1"]),
         (["--rule", "all-pairs", "--most", "0"], ["--most 0", "greater than 0"]),
         (["--test-share", "1.5"], ["--test-share 1.5", "between 0 and 1"]),

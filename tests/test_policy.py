@@ -24,6 +24,7 @@ NOON = 1_763_726_400.0
 """Some time of day."""
 RESET = Trouble("connection", "closed the connection")
 STALLED = Trouble("timeout", "did not answer within 60 s")
+BLANK = Trouble("empty", "the answer is empty", paid=True)
 BROKEN = Trouble("overloaded", "answered 500 (internal server error)")
 THROTTLED = Trouble("rate_limited", "answered 429 (too many requests)")
 REJECTED = Trouble("rejected", "answered 400 (bad request): the prompt is too long")
@@ -232,7 +233,7 @@ def test_an_outage_is_not_the_requests_fault() -> None:
 
 TROUBLES = st.builds(
     Trouble,
-    st.sampled_from(["rate_limited", "overloaded", "connection", "timeout", "malformed", "rejected"]),
+    st.sampled_from(["rate_limited", "overloaded", "connection", "timeout", "malformed", "empty", "rejected"]),
     st.just("did something"),
     retry_after=st.none() | st.floats(0, 2000),
     closes=st.booleans(),

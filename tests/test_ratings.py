@@ -19,6 +19,7 @@ from favonius.judges.card import JudgeCard
 from favonius.judges.config import CritiqueJudge, EnsembleJudge, LikelihoodJudge, PairwiseJudge
 from favonius.judges.judge import FIRST, Failure, Judgement, Score, Showing, Verdict
 from favonius.report import page
+from favonius.report.judge_words import findings
 from favonius.run import Context, Inputs, LeftOpen, ModelRef, StepRef
 from favonius.types import (
     Answer,
@@ -293,6 +294,9 @@ def test_the_card_finds_a_real_pairwise_judge_that_likes_the_first(
     once = card(world)
     assert once.order.first_wins.estimate is not None and once.order.first_wins.estimate.value == 0.5
     assert once.order.first_wins.estimate.n == 12, "what was judged in one order was asked again in the other"
+    asked_both, asked_once = (" ".join(one.sentence for one in findings(found)) for found in (both, once))
+    assert "in both orders, which takes this out of its scores" in asked_both
+    assert "in both orders" not in asked_once
 
 
 def test_unreadable_replies_of_a_real_judge_are_on_its_card(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,6 +309,21 @@ def test_unreadable_replies_of_a_real_judge_are_on_its_card(world: Path, monkeyp
     assert found.failures == {} and found.unread.estimate is not None and found.unread.estimate.value > 0.2
     text = Page(page_of(world)).plain()
     assert "It gave each of 36 answers a score, though" in text and "of its replies could not be read." in text
+
+
+def test_replies_that_could_be_read_only_when_asked_again_are_on_the_card(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hesitates(request: Request) -> str:
+        is_first = request.sampling.temperature == 0 and "small says" in request.messages[-1].content
+        return "7 or 8" if is_first else "Overall Score: 7"
+
+    speak(monkeypatch, {"teacher": hesitates})
+    spoken(world, CritiqueJudge(model=ModelRef("teacher")), card=CardConfig(cases=0, calibration=False))
+    found = card(world)
+    assert found.unread.estimate is not None and found.unread.estimate.value == 0
+    assert found.reasked.estimate is not None and found.reasked.estimate.value == pytest.approx(1 / 3)
+    assert "It gave each of 36 answers a score; 33 %" in Page(page_of(world)).plain().replace("\u00a0", " ")
 
 
 def test_an_ensemble_of_real_judges(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,13 +170,25 @@ def test_what_a_json_file_may_hold(name: str, content: str, rows: int, tmp_path:
     assert len(values(path)) == rows
 
 
+@pytest.mark.parametrize(("name", "form"), [("a.json", "[{}]"), ("a.jsonl", "{}\n")])
+def test_numbers_that_only_python_writes_are_missing(name: str, form: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(form.format('{"a": NaN, "b": [-Infinity, 1], "c": "NaN"}'))
+    assert values(path) == [{"a": None, "b": [None, 1], "c": "NaN"}]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "parts"),
     [
-        ("a.jsonl", '{"a": 1}\n{"a": \n', ["line 2", "not a whole JSON value", "1 whole row stands", "--salvage"]),
+        (
+            "a.jsonl",
+            '{"a": 1}\n{"a": \n',
+            ["line 2", "not a whole JSON value", "1 whole row stands", "--salvage, in a recipe"],
+        ),
         ("a.jsonl", '{"a": 1}\n[2]\n', ["line 2", "one JSON object"]),
+        ("a.jsonl", b'{"a": 1}\n{"a": "caf\xe9"}\n', ["line 2: the text is not UTF-8; 1 whole row stands"]),
         ("a.jsonl", '{"a": "\\ud83d"}\n', ["line 1", "surrogate"]),
-        ("a.json", '[{"a": 1},\n{"a": NaN}]', ["row 2", "not a whole JSON value"]),
+        ("a.json", '[{"a": 1},\n{"a": NaN, "b": "\\ud83d"}]', ["row 2", "not a whole JSON value"]),
         ("a.json", '[{"a": 1},\n{"a": 2},\n{"a" 3}, {"a": 4, "b": "a long enough text"}]', ["line 3, after row 2"]),
         ("a.json", '[{"a": 1}, 7]', ["row 2", "one JSON object"]),
         ("a.json", '[{"a": 1}] {"a": 2}', ["after row 1", "more after the end"]),

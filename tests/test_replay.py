@@ -228,6 +228,12 @@ def test_a_dry_run_tells_what_it_takes(private: Path, capsys: pytest.CaptureFixt
     assert "files/rows.jsonl  found" in said and "models/mistral    found" in said and "Missing" not in said
 
 
+def test_a_dry_run_tells_what_this_version_does_otherwise(card: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert replayed(changed(card, step_changed("ratings", version=0)), "--dry-run")[0] == 0
+    said = capsys.readouterr().out
+    assert "\n  step ratings: stage version 0 → " in said and said.count("stage version") == 1
+
+
 def test_given_files_make_the_same_run(private: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine = private.parent / "mine"
     code, folder = replayed(private, "--files", str(mine), "--set", SERVER)

@@ -89,7 +89,7 @@ def test_the_leaderboard_has_a_row_for_every_task_with_numbers_of_its_record(fou
     assert cell.notes[0] == "1 unreadable" and cell.notes[1].endswith("characters")
     assert rows["MT-Bench"].notes == ("score", "↑ higher is better", "n = 40", "judge: judge-70b")
     assert not [note for cell in rows["IFEval"].cells for note in cell.notes], "no judge, no lengths"
-    assert rows["AlpacaEval"].cells[0].notes[0] == "40.0 length-controlled"
+    assert rows["AlpacaEval"].cells[0].notes[0] == "40.0 ± 1.5 length-controlled"
 
 
 def test_marks_are_the_paired_comparisons(found: Benchmark) -> None:

@@ -195,7 +195,7 @@ def test_every_opening_that_was_begun_is_kept_or_dropped(run: Run, html: str) ->
     early = shortened(talks, public)
     assert early and not {drop.cause for drop in early} & {f"{drop.cause} (earlier rounds kept)" for drop in missing}
     assert "user's turn asks no question" in section(html, "conversations")
-    assert "teacher failed: (address) answered N (internal error)" in section(html, "rows")
+    assert "teacher failed: (address) answered 500 (internal error)" in section(html, "rows")
 
 
 def test_sectors_drops_are_named_by_their_sector(copy: Path) -> None:

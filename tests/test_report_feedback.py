@@ -114,6 +114,16 @@ def test_pairs_with_their_winners_margins_and_other_rules(folder: Path, run: Run
     assert f"(template {'a' * 12}) · replies {asked[:12]}" in text
 
 
+def test_of_many_sources_the_first_are_shown_and_the_others_folded(copy: Path) -> None:
+    stats = read_json(copy / "pairs" / "stats.json")
+    wins = {f"model-{number:02}": 40 - number for number in range(20)}
+    write_json(copy / "pairs" / "stats.json", {**stats, "wins": wins, "losses": {}})
+    html = written(copy)
+    folded = html[html.index("<summary>8 more</summary>") :]
+    assert html.count("model-11") == html.count("model-12") == 1
+    assert "model-12" in folded and "model-11" not in folded
+
+
 def test_prompts_without_a_pair_are_told_by_cause(copy: Path) -> None:
     stats = read_json(copy / "pairs" / "stats.json")
     write_json(copy / "pairs" / "stats.json", {**stats, "dropped": {"tie": 7}, "repairs": {"a 10 that became a 1": 5}})

@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from favonius.data.intake import read_any
 from favonius.data.rows import read_rows, write_rows
 from favonius.errors import FavoniusError
 from favonius.feedback import pairs as stage
-from favonius.feedback.binarise import aspects_mean, pairs_of, scores_of
+from favonius.feedback.binarise import as_pairs, aspects_mean, choices_of, scores_of
 from favonius.feedback.compare_rules import Compared, Variant, variants
 from favonius.feedback.config import NEVER_CHOSEN, Binarisation, PairsConfig, Repair
 from favonius.feedback.pairs import Account, prepared
@@ -66,6 +67,12 @@ def row(*answers: RatedText, id: str = "p", split: Split = "train", source: str 
                     source=source)  # fmt: skip
 
 
+def pairs_of(
+    feedback: Feedback, rule: Rule, score: ScoredBy, never_chosen: Sequence[str], seed: int, drops: Drops
+) -> list[Pair]:
+    return as_pairs(feedback, choices_of(feedback, rule, score, never_chosen, seed, drops), rule, score, seed)
+
+
 def made(
     feedback: Feedback, rule: Rule, seed: int = 0, score: ScoredBy = OVERALL
 ) -> tuple[list[tuple[str | None, str | None]], dict[str, int]]:
@@ -93,6 +100,20 @@ def test_each_rule_by_hand() -> None:
     assert len(made(ABCD, AllPairs(most=2))[0]) == 2
     assert made(ABCD, Margin(least=6.5)) == ([], {"no answer is lower by the margin": 1})
     assert made(ABCD, AllPairs(least=6.5)) == ([], {"no answer is lower by the margin": 1})
+
+
+def test_means_that_are_equal_but_for_rounding_tie_and_a_margin_of_one_is_one() -> None:
+    """0.1 × 5 + 0.2 × 2 over 0.3 is 2.9999999999999996 in floats, and 13/3 - 10/3 is 0.9999999999999996."""
+    weighted = ScoredBy(by="aspects", weights={"x": 0.1, "y": 0.2})
+    tied = row(answer("a", None, x=3.0, y=3.0), answer("b", None, x=5.0, y=2.0))
+    for rule in (BestVsRandomLower(), BestVsRandomOther(), BestVsWorst(), AllPairs()):
+        assert made(tied, rule, score=weighted) == ([], {"tie": 1})
+    thirds = row(answer("a", None, x=5.0, y=4.0, z=4.0), answer("b", None, x=4.0, y=3.0, z=3.0))
+    assert made(thirds, Margin(least=1.0), score=ScoredBy(by="aspects"))[0] == [("a", "b")]
+    assert made(thirds, AllPairs(least=1.0), score=ScoredBy(by="aspects"))[1] == {"no answer is lower by the margin": 1}
+    worst = row(answer("a", None, x=9.0, y=9.0), answer("b", None, x=3.0, y=3.0),
+                answer("c", None, x=5.0, y=2.0))  # fmt: skip
+    assert {made(worst, BestVsWorst(), seed, weighted)[0][0][1] for seed in range(40)} == {"b", "c"}
 
 
 def test_length_matched_looks_for_a_loser_of_the_winners_length() -> None:
@@ -193,6 +214,13 @@ def test_scores() -> None:
         ScoredBy(weights={"honesty": 1.0})
     with pytest.raises(ValidationError, match="every weight is 0"):
         ScoredBy(by="aspects", weights={"honesty": 0.0})
+
+
+def test_the_origin_names_the_aspects_that_counted() -> None:
+    rated = row(answer("a", 1.0, x=5.0, y=1.0), answer("b", 9.0, x=1.0, y=1.0))
+    for weights, name in (({"x": 1.0}, "x"), ({"x": 2.0, "y": 0.5}, "x × 2, y × 0.5")):
+        [pair] = pairs_of(rated, BestVsWorst(), ScoredBy(by="aspects", weights=weights), (), 0, Drops())
+        assert pair.origin is not None and pair.origin.rule == f"best_vs_worst by {name}"
 
 
 def test_both_scores_are_never_set_against_each_other() -> None:
@@ -357,6 +385,23 @@ def test_a_judges_comparisons_and_a_reference_are_witnesses() -> None:
     assert own["witnesses"]["other_order"] == {"pairs": 3, "ties": 0, "otherwise": 2, "share": round(2 / 3, 4)}
     assert own["witnesses"]["reference"]["share"] == own["label_noise"] == 1.0
     assert Reference.of([])(plain) == [None, None]
+
+
+@pytest.mark.parametrize("kind", ["aspects", "ensemble"])
+def test_a_score_that_the_overall_one_is_made_of_is_no_witness(kind: str) -> None:
+    """It can only agree, and labels would seem to be free of noise."""
+    judge = JudgedBy(name="j", kind=kind)
+    rated = row(answer("a", 3.5, x=4.0, y=3.0), answer("b", 2.0, x=1.0, y=3.0)).model_copy(update={"judge": judge})
+    record = compared([rated], Binarisation()).record()["rules"]
+    assert list(record)[6:] == ["best_vs_random by x", "best_vs_random by y"]
+    assert all(one["witnesses"] == {} and one["label_noise"] is None for one in record.values())
+
+
+def test_a_comparison_that_scores_are_made_of_tells_no_noise() -> None:
+    said = Comparison(first=0, second=1, preference=0.9, seen_first=0.9)
+    rated = row(answer("a", 0.9), answer("b", 0.1)).model_copy(update={"comparisons": (said,)})
+    own = compared([rated], Binarisation()).own.record()
+    assert own["witnesses"]["comparison"]["pairs"] == 1 and own["label_noise"] is None
 
 
 def test_agreement_counts_prompts_of_which_both_rules_make_a_pair() -> None:

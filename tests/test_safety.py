@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from favonius.errors import UserError
 from favonius.evals.safety.prompts import SafetyPrompt, built_in, red_team_openings
 from favonius.evals.safety.rates import ALL, Reply, change, rates, rules_matched
 from favonius.evals.safety.refusal import is_refusal, outcome
-from favonius.evals.safety.wrappers import SAFETY, WRAPPERS, wrapped
+from favonius.evals.safety.wrappers import SAFETY, Wrapper, wrapped
 from favonius.types import Message
 
 NO = "I'm sorry, but I can't help with that."
@@ -131,7 +132,7 @@ def test_rows_without_a_user_are_refused(tmp_path: Path) -> None:
 
 def test_wrappers_change_only_what_they_say() -> None:
     request = (Message(role="system", content="Be brief."), Message(role="user", content="How do I do it?"))
-    plain, safe, play, both = (wrapped(request, wrapper) for wrapper in WRAPPERS)
+    plain, safe, play, both = (wrapped(request, wrapper) for wrapper in get_args(Wrapper))
     assert plain == request
     assert safe[0].content == f"{SAFETY}\n\nBe brief." and safe[1:] == request[1:]
     assert play[0] == request[0] and "How do I do it?" in play[-1].content and "Vex" in play[-1].content

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,9 @@ from favonius.engines.transformers_engine import TransformersEngine
 from favonius.errors import UserError
 from favonius.run import ModelSource
 from favonius.serve.app import Limits, application
+from favonius.serve.guards import is_loopback
 from favonius.serve.models import Models
-from favonius.serve.server import is_loopback, read_key
+from favonius.serve.server import read_key
 from tests.tiny import save_tiny
 
 KEY = "a key of many letters"
@@ -42,13 +43,18 @@ CONTEXT = 1024
 
 
 @contextmanager
-def served(models: Models, limits: Limits = Limits(), key: str | None = None) -> Iterator[str]:  # noqa: B008
+def served(
+    models: Models,
+    limits: Limits = Limits(),  # noqa: B008
+    key: str | None = None,
+    host: str = "",
+) -> Iterator[str]:
     """The address of a server in a thread of its own."""
     started: list[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = []
     ready = threading.Event()
 
     async def live() -> None:
-        runner = web.AppRunner(application(models, limits, key), handler_cancellation=True, access_log=None)
+        runner = web.AppRunner(application(models, limits, key, host), handler_cancellation=True, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         stop = asyncio.Event()
@@ -136,6 +142,9 @@ def test_log_probs_are_the_models(client: openai.OpenAI, sources: dict[str, Mode
     tokens = found.logprobs.content
     assert "".join(token.token for token in tokens) == found.message.content
     assert all(len(token.top_logprobs) == 3 and token.top_logprobs[0].logprob == token.logprob for token in tokens)
+    alone = chat(client, temperature=0, logprobs=True).choices[0].logprobs.content
+    assert [token.logprob for token in alone] == [token.logprob for token in tokens]
+    assert not any(token.top_logprobs for token in alone)
     streamed = [
         token.logprob
         for chunk in chat(client, temperature=0, logprobs=True, top_logprobs=3, stream=True)
@@ -209,6 +218,49 @@ def post(address: str, body: bytes, **headers: str) -> tuple[int, Any]:
         return error.code, json.load(error)
 
 
+JSON = {"Content-Type": "application/json"}
+
+
+def asked(**options: Any) -> bytes:
+    return json.dumps({"model": "a", "messages": ASKED, "max_tokens": 4, **options}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"[" * 100_000, "the body is no JSON"),
+        (asked(messages=[{"role": "user", "content": "\ud800"}]), "the body is no JSON"),
+        (asked(seed=None).replace(b"null", b"NaN"), "the body is no JSON"),
+        (asked(top_logprobs=2), "top_logprobs: goes with logprobs: true"),
+        (asked(stop=[1]), "stop: input should be a valid string"),
+        (asked(top_k=40), "top_k is not supported"),
+        (asked(best_of=3), "best_of is not supported"),
+    ],
+)
+def test_what_could_do_harm_or_would_be_ignored_is_refused(address: str, body: bytes, words: str) -> None:
+    status, told = post(address, body)
+    assert status == 400 and words in told["error"]["message"]
+    # What says nothing is let pass.
+    assert post(address, asked(top_k=0, best_of=1, tools=[], tool_choice="none", top_logprobs=0))[0] == 200
+
+
+def test_one_request_may_not_want_thousands_of_answers(client: openai.OpenAI) -> None:
+    for prompt in ([], ["a"] * 100):
+        with pytest.raises(openai.BadRequestError, match="1 to 1024 answers"):
+            client.completions.create(model="a", prompt=prompt, n=16, max_tokens=1)
+
+
+def test_a_page_of_another_host_is_not_answered(models: Models) -> None:
+    """Though its name leads here: its script could read what the server says."""
+    with served(models, host="127.0.0.1") as address:
+        assert post(address, asked())[0] == 200
+        assert post(address, asked(), Host="[::1]:80")[0] == 200
+        status, told = post(address, asked(), Host="evil.example:80")
+        assert status == 403 and "not to evil.example" in told["error"]["message"]
+    with served(models, key=KEY, host="127.0.0.1") as address:  # behind a proxy of the same machine, say
+        assert post(address, asked(), Host="mine.example", Authorization=f"bearer {KEY}")[0] == 200
+
+
 def test_what_is_no_json_is_refused(address: str) -> None:
     assert post(address, b"{")[0] == 400
     assert post(address, b"[]")[1]["error"]["message"] == "the body must be a JSON object"
@@ -227,7 +279,7 @@ def health(address: str) -> dict[str, Any]:
 
 def test_a_key_is_asked_for_where_there_is_one(models: Models) -> None:
     with served(models, key=KEY) as address:
-        for given, status in ((None, 401), ("wrong", 401), (KEY, 200)):
+        for given, status in ((None, 401), ("wrong", 401), ("\xff\xfe", 401), (KEY, 200)):
             headers = {} if given is None else {"Authorization": f"Bearer {given}"}
             body = json.dumps({"model": "a", "messages": ASKED, "max_tokens": 2}).encode()
             assert post(address, body, **headers)[0] == status
@@ -262,6 +314,56 @@ def test_an_answer_that_takes_too_long_is_given_up(models: Models) -> None:
             chat(client, max_tokens=CONTEXT - 64, temperature=2, stop="\u2603")
 
 
+def test_a_stream_that_takes_too_long_says_so_at_its_end(models: Models) -> None:
+    """In the events of its own answer, and not with a second answer in the middle of the first."""
+    with served(models) as address:
+        post(address, asked())  # the model is opened
+    with served(models, Limits(seconds=1)) as address:
+        body = asked(max_tokens=CONTEXT - 64, stream=True, temperature=2, n=16)
+        reply = urlopen(Request(f"{address}/v1/chat/completions", body, JSON), timeout=60)
+        events = [json.loads(line[6:]) for line in reply.read().split(b"\n\n")[:-2]]
+        assert "choices" in events[0]
+        assert events[-1]["error"]["code"] == "timeout" and "1 seconds" in events[-1]["error"]["message"]
+
+
+class Slow:
+    """An engine that takes its time to be opened, and may fail."""
+
+    def __init__(self, fails: int = 0) -> None:
+        self.opened, self.fails = 0, fails
+        self.may = threading.Event()
+
+    def __call__(self) -> Any:
+        assert self.may.wait(60)
+        self.opened += 1
+        if self.opened <= self.fails:
+            raise UserError("a file of /home/me is damaged")
+        return nullcontext(object())
+
+
+def test_while_a_model_is_opened_others_are_answered_and_it_is_opened_once() -> None:
+    slow = Slow()
+    with served(Models({"slow": slow}), Limits(seconds=0.2)) as address:
+        # Who asked has not the patience that opening takes; the model is opened all the same.
+        assert [post(address, asked(model="slow"))[0] for _ in range(2)] == [504, 504]
+        assert health(address)["status"] == "ok"
+        slow.may.set()
+        while post(address, asked(model="slow"))[0] == 504:  # an `object` cannot answer
+            time.sleep(0.01)
+        assert slow.opened == 1
+
+
+def test_a_model_that_cannot_be_opened_is_told_and_tried_again(capfd: pytest.CaptureFixture[str]) -> None:
+    broken = Slow(fails=1)
+    broken.may.set()
+    with served(Models({"broken": broken})) as address:
+        status, told = post(address, asked(model="broken"))
+        assert status == 500 and told["error"]["type"] == "server_error" and "/home/me" not in str(told)
+        assert capfd.readouterr().err == "error: a file of /home/me is damaged\n"
+        assert post(address, asked(model="broken"))[0] == 500
+        assert broken.opened == 2
+
+
 def test_only_this_machine_is_listened_to_without_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert is_loopback("127.0.0.1") and is_loopback("::1") and is_loopback("localhost")
     assert not is_loopback("0.0.0.0") and not is_loopback("example.org")
@@ -293,6 +395,24 @@ def test_sigterm_lets_what_has_begun_end(tmp_path: Path) -> None:
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--slots", "0", "0 is no whole number of 1 or more"),
+        ("--context-tokens", "4", "4 is no whole number of 16 or more"),
+        ("--port", "99999", "99999 is no whole number from 0 to 65535"),
+        ("--at-once", "few", "few is no whole number of 1 or more"),
+        ("--seconds", "nan", "nan is no number of seconds above 0"),
+    ],
+)
+def test_limits_that_let_nothing_through_are_refused(
+    option: str, value: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["serve", "model", option, value])
+    assert stopped.value.code == 2 and f"argument {option}: {words}" in capsys.readouterr().err
 
 
 def test_a_recipe_beside_weights_makes_no_run_of_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,44 @@ def test_answers_depend_on_the_talk_so_far(sources: dict[str, ModelSource]) -> N
         talk(sources, "/system Be brief.", "Hello?", "/new", "Hello?")[2::2]
         == [talk(sources, "Hello?", system="Be brief.")[1]] * 2
     )
+
+
+def test_without_a_text_there_is_no_system_message(sources: dict[str, ModelSource]) -> None:
+    told, alone = talk(sources, "/system", "Hello?", "/history", system="Be brief."), talk(sources, "Hello?")
+    assert told[1] == "[a new talk, without a system message]"
+    assert told[2] == alone[1] and told[3].startswith("user: Hello?")
+
+
+class Stopping(io.StringIO):
+    """A terminal whose user presses Ctrl-C at the third piece of an answer."""
+
+    pieces = 0
+
+    def write(self, text: str) -> int:
+        if not text.startswith(("\n", "[", " [", "run/")):
+            self.pieces += 1
+            if self.pieces == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+        return super().write(text)
+
+
+def test_ctrl_c_stops_an_answer_and_keeps_what_there_is_of_it(sources: dict[str, ModelSource]) -> None:
+    shown = Stopping()
+    typed = io.StringIO("Hello?\n/history\nAnd then?\n")
+    chat(Path("run"), sources, "ddpo", Sampling(temperature=0.0, max_tokens=400), None, typed, shown)
+    _, stopped, history, later = (text.strip() for text in shown.getvalue().split("\n> ")[:4])
+    assert stopped.endswith("[stopped]") and len(stopped) < 200
+    assert history == f"user: Hello?\nassistant: {stopped.removesuffix('[stopped]').strip()}"
+    assert later and not later.startswith("[")
+
+
+def test_what_is_no_text_is_told_and_the_talk_goes_on(sources: dict[str, ModelSource]) -> None:
+    shown = io.StringIO()
+    typed = io.TextIOWrapper(io.BytesIO("Grüße\n".encode("latin-1") + b"Hello?"), encoding="utf-8")
+    chat(Path("run"), sources, "ddpo", Sampling(temperature=0.0, max_tokens=8), None, typed, shown)
+    answers = [text.strip() for text in shown.getvalue().split("\n> ")]
+    assert answers[1] == "[this is not written in UTF-8]"
+    assert answers[2] == talk(sources, "Hello?")[1]
 
 
 def test_another_answer_takes_the_place_of_the_last(sources: dict[str, ModelSource]) -> None:

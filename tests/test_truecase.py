@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from favonius.data.filters import truecase as rules
-from favonius.data.filters.truecase import truecase, truecased
+from favonius.data.filters.truecase import truecase
 from favonius.types import Message, Messages, Role
 
 
@@ -16,6 +16,10 @@ def dialogue(*texts: str) -> Messages:
     return tuple(
         Message.model_validate({"role": roles[index % 2], "content": text}) for index, text in enumerate(texts)
     )
+
+
+def truecased(text: str) -> str:
+    return truecase(dialogue(text))[0].content
 
 
 @pytest.mark.parametrize(
