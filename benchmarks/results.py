@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks import machine
+from benchmarks.running import Running
 from benchmarks.sides import Work
-
-if TYPE_CHECKING:
-    from benchmarks.train import Running
 
 
 def summary(

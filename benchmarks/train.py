@@ -14,17 +14,15 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for both sides, and before torch is loaded
 
 from benchmarks import gate, machine, results
 from benchmarks.rows import Task, logical_tokens, read
-from benchmarks.sides import End, Ready, Side, Step, Work, run
+from benchmarks.running import Running
+from benchmarks.sides import Side, Work
 from favonius.chat.format import ChatFormat
 from favonius.chat.template import ZEPHYR
 from favonius.errors import UserError
@@ -33,49 +31,6 @@ from favonius.models.resolve import resolve
 from favonius.progress import Progress
 
 TECHNIQUES = ("sharing", "packing", "block attention", "compiled head", "compiled layers", "kept memory")
-
-
-@dataclass
-class Running:
-    """A side's process, and what it has told."""
-
-    side: Side
-    pipe: Connection
-    process: Any
-    ready: Ready
-    steps: list[Step] = field(default_factory=list)
-    end: End | None = None
-
-    @classmethod
-    def start(cls, side: Side, work: Work) -> Running:
-        """Returns when the side is ready for its first step."""
-        context = get_context("spawn")
-        ours, its = context.Pipe()
-        process = context.Process(target=run, args=(side, work, its), name=side.name, daemon=True)
-        process.start()
-        its.close()
-        running = cls(side, ours, process, Ready(0.0, 0.0))
-        running.ready = running._told()
-        return running
-
-    def step(self) -> Step:
-        self.pipe.send("step")
-        self.steps.append(self._told())
-        return self.steps[-1]
-
-    def finish(self) -> None:
-        self.pipe.send("end")
-        self.end = self._told()
-        self.process.join()
-
-    def _told(self) -> Any:
-        try:
-            return self.pipe.recv()
-        except EOFError:
-            self.process.join()
-            raise SystemExit(
-                f"{self.side.name} died (exit {self.process.exitcode}; -9 is what happens where memory runs out)"
-            ) from None
 
 
 def measure(sides: Sequence[Side], work: Work, rounds: int, say: Progress) -> list[Running]:
