@@ -167,6 +167,16 @@ def test_live_requests_leave_a_step_open_only_where_their_causes_may_pass(tmp_pa
     ]
 
 
+def test_every_attempt_counts_once_whether_it_was_paid_or_not(tmp_path: Path) -> None:
+    fates = Fates(lasting_share=0.5, lasting=("context_length", "empty_text", "server_error"))
+    with server_thread(fates) as server:
+        Run(tmp_path, engine(server, mode="live")).ask(texts(30))
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        rows = list(ledger.failures())
+    said = [int(tried[1]) if (tried := re.search(r"tried (\d+) times", row.cause)) else 1 for row in rows]
+    assert [row.attempts for row in rows] == said and {1, 3} <= set(said)
+
+
 @pytest.mark.parametrize("mode", ["batch", "live"])
 @pytest.mark.parametrize("attempts", [1, 3])
 def test_an_answer_that_is_always_cut_off_is_taken_and_paid_as_often_as_it_came(

@@ -326,6 +326,10 @@ class RequestError(Exception):
 
     lasting = True
     """Whether it would fail again, as a prompt that is too long does."""
+    attempts = 1
+    """How often it was sent."""
+    paid_attempts = 0
+    """How many of these were billed."""
 
 
 def digest(value: Mapping[str, Any] | list[Any] | str) -> str:

@@ -83,7 +83,8 @@ class Asked:
         except RequestError as error:
             if not self.engine_stores:
                 self.account.close(request, None)
-                await self.ledger.fail(request, str(error))
+                written = 0 if self.account.tariff is None else error.paid_attempts
+                await self.ledger.fail(request, str(error), error.attempts - written)
             return Failure(cause=str(error), lasting=error.lasting)
         self.generated += completion.completion_tokens
         if not self.engine_stores:

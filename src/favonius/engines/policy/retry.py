@@ -45,6 +45,7 @@ class GaveUp(RequestError):  # noqa: N818 - it is what happened
     def __init__(self, troubles: Sequence[Trouble]) -> None:
         self.troubles = tuple(troubles)
         self.lasting = troubles[-1].kind == "rejected" and not troubles[-1].closes
+        self.attempts, self.paid_attempts = len(troubles), sum(trouble.paid for trouble in troubles)
         super().__init__(_account(self.troubles))
 
 
