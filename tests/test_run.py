@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from favonius.errors import UserError
 from favonius.feedback.config import AnswersConfig, PoolMember
 from favonius.files import replacing, write_text
-from favonius.run import Identity, ModelRef, StepFolder, StepRef, locked, references
+from favonius.progress import Progress
+from favonius.run import Context, Identity, LeftOpen, ModelRef, StepFolder, StepRef, locked, references
 from favonius.types import digest
 
 SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -166,3 +167,11 @@ def test_references_are_found_at_any_depth() -> None:
     found = list(references(config))
     assert found == ["dialogues", "base", "dsft"]
     assert [type(reference) for reference in found] == [StepRef, ModelRef, ModelRef]
+
+
+def test_what_parts_of_a_step_left_open_is_told_once_for_each_cause(tmp_path: Path) -> None:
+    left = [LeftOpen("failures", 4), LeftOpen("budget", 1, "$2.00"), LeftOpen("failures", 1_000)]
+    assert Context(tmp_path, Progress(), left_open=left).still_open() == [
+        "1,004 requests failed and are asked again in the next run",
+        "the budget of $2.00 is spent and 1 request was not asked",
+    ]

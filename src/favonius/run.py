@@ -18,6 +18,7 @@ from __future__ import annotations
 import platform
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from favonius import __version__
 from favonius.errors import UserError
 from favonius.files import drop_leftovers, read_json, sha256_file, write_json
 from favonius.machine import Machine, this_machine
+from favonius.phrases import counted
 from favonius.progress import Progress
 from favonius.types import Noun, Price, digest
 
@@ -165,7 +167,16 @@ class LeftOpen:
     """Requests of a step that got no answer and may get one in another run."""
 
     cause: Literal["budget", "failures"]
-    sentence: str
+    requests: int
+    cap: str = ""
+    """The budget, as it is told."""
+
+    @property
+    def sentence(self) -> str:
+        requests, one = counted(self.requests, "request"), self.requests == 1
+        if self.cause == "budget":
+            return f"the budget of {self.cap} is spent and {requests} {'was' if one else 'were'} not asked"
+        return f"{requests} failed and {'is' if one else 'are'} asked again in the next run"
 
 
 @dataclass(frozen=True)
@@ -182,6 +193,13 @@ class Context:
     @property
     def ledger(self) -> Path:
         return self.run / "ledger.sqlite"
+
+    def still_open(self) -> list[str]:
+        """A sentence for each cause in `left_open`, whichever parts of the step met it."""
+        requests: Counter[tuple[Literal["budget", "failures"], str]] = Counter()
+        for left in self.left_open:
+            requests[left.cause, left.cap] += left.requests
+        return [LeftOpen(cause, count, cap).sentence for (cause, cap), count in requests.items()]
 
 
 class Identity(Noun):

@@ -114,11 +114,9 @@ class Interviews:
         """Say what money did not suffice for, and what may fare better in another run."""
         left_open = self.context.left_open
         if self.unasked and self._purse.cap is not None:
-            cap = in_dollars(self._purse.cap)
-            sentence = f"the budget of {cap} is spent and {self.unasked} requests were not asked"
-            left_open.append(LeftOpen("budget", sentence))
+            left_open.append(LeftOpen("budget", self.unasked, in_dollars(self._purse.cap)))
         if self.failed:
-            left_open.append(LeftOpen("failures", f"{self.failed} requests failed and are asked again in the next run"))
+            left_open.append(LeftOpen("failures", self.failed))
 
 
 class Interview:

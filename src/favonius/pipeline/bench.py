@@ -65,7 +65,7 @@ def _measure(
     )
     started = time.monotonic()
     stage.run(own, inputs, context.run, context)
-    left_open = [left.sentence for left in context.left_open]
+    left_open = context.still_open()
     for name in missing:
         write_json(folders[name].path / "config.json", {"identity": identities[name].model_dump(), "attempts": 1})
         folders[name].finish(identities[name], 1, time.monotonic() - started, left_open)

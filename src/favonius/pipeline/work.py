@@ -158,7 +158,7 @@ class _Worker:
             raise
         # A trained model and its optimizer hold each other through hooks; left to itself Python frees them too late.
         gc.collect()
-        sentences = [left.sentence for left in context.left_open]
+        sentences = context.still_open()
         manifest = folder.finish(step.identity, attempt, time.monotonic() - started, sentences)
         say(f"{step.name}: {'; '.join(['done in ' + clock(manifest.seconds), *sentences])}")
         if any(left.cause == "budget" for left in context.left_open):
