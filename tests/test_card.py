@@ -80,7 +80,7 @@ def private_run(tmp_path: Path) -> Path:
 
 
 def shown(card: RunCard) -> str:
-    return card.model_dump_json() + run_in_words(card) + model_card(card, "ddpo", "T", "How.", ["checked"])
+    return card.model_dump_json() + run_in_words(card) + model_card(card, "ddpo", "T", "How.", ["checked"], "gguf")
 
 
 def test_a_card_says_what_every_step_was_made_of_and_made(toy: Path) -> None:
@@ -236,12 +236,35 @@ def test_a_step_of_older_inputs_is_told(toy: Path) -> None:
 
 
 def test_a_models_page_tells_its_own_lineage(toy: Path) -> None:
-    page = model_card(run_card(toy), "dsft", "toy-dsft", "Read it.", ["it was checked"])
+    page = model_card(run_card(toy), "dsft", "toy-dsft", "Read it.", ["it was checked"], "transformers")
     head, _, rest = page.removeprefix("---\n").partition("---\n")
     front: dict[str, Any] = yaml.safe_load(head)
     assert (front["base_model"], front["library_name"]) == ("org/base", "transformers")
     assert "| dsft | train |" in rest and "| ddpo |" not in rest and "- it was checked" in rest
     assert "No evaluation of this model" in rest
+
+
+@pytest.mark.parametrize(
+    ("terms", "front"),
+    [
+        ("Apache-2.0", {"license": "apache-2.0"}),
+        (
+            "Gemma Terms of Use, https://ai.google.dev/gemma/terms",
+            {"license": "other", "license_name": "gemma-terms-of-use",
+             "license_link": "https://ai.google.dev/gemma/terms"},
+        ),
+        ("https://example.org/terms", {"license": "other", "license_name": "see-link",
+                                       "license_link": "https://example.org/terms"}),
+        ("Ask Mia!", {"license": "other", "license_name": "ask-mia"}),
+    ],
+)  # fmt: skip
+def test_terms_become_the_hubs_fields(terms: str, front: dict[str, str], toy: Path) -> None:
+    card = run_card(toy)
+    models = tuple(model.model_copy(update={"terms": terms, "roles": ("base of ddpo",)}) for model in card.models)
+    page = model_card(card.model_copy(update={"models": models}), "dsft", "T", "How.", [], "gguf")
+    head: dict[str, Any] = yaml.safe_load(page.removeprefix("---\n").partition("---\n")[0])
+    assert head["library_name"] == "gguf"
+    assert {key: value for key, value in head.items() if key.startswith("license")} == front
 
 
 def test_text_cannot_break_a_table(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -31,15 +32,15 @@ class Told:
     """The step whose model is described."""
 
 
-def model_card(card: RunCard, step: str, title: str, how: str, checks: Sequence[str]) -> str:
+def model_card(card: RunCard, step: str, title: str, how: str, checks: Sequence[str], library: str) -> str:
     """The README of the model that `step` made. `how` tells what lies beside it, `checks` what was found equal before
-    it was written."""
+    it was written, `library` what loads it, by the hub's name."""
     told = _lineage(card, step)
     intro = (
         f"A chat model, trained with Favonius {card.favonius}: a base model learns from a teacher's dialogues (dSFT) "
         "and from feedback on its answers (dDPO)."
     )
-    front = yaml.safe_dump(_front(told), sort_keys=False, allow_unicode=True).strip()
+    front = yaml.safe_dump(_front(told, library), sort_keys=False, allow_unicode=True).strip()
     return _rendered(card, told, title, f"{intro} {how}", front, checks)
 
 
@@ -109,17 +110,26 @@ def _label(evaluation: Evaluation, own: CardStep | None) -> str | None:
     return next(found, None)
 
 
-def _front(told: Told) -> dict[str, Any]:
+def _front(told: Told, library: str) -> dict[str, Any]:
     """What the hub reads: licence and base of the models that training began with."""
     bases = [model for model in told.models if any(role.startswith("base of") for role in model.roles)]
     terms = [base.terms for base in bases if base.terms]
-    known = terms[0].lower() if terms and terms[0].lower() in KNOWN_LICENCES else None
-    front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
+    front: dict[str, Any] = {"library_name": library, "pipeline_tag": "text-generation"}
     if terms:
-        front |= {"license": known} if known else {"license": "other", "license_name": terms[0]}
+        front |= _licence(terms[0])
     hub = [base.source.partition("@")[0] for base in bases if "://" not in base.source and not base.local]
     owned = [source for source in hub if source.count("/") == 1]
     return front | ({"base_model": owned[0]} if owned else {}) | {"tags": ["favonius", "alignment"]}
+
+
+def _licence(terms: str) -> dict[str, str]:
+    """The hub's fields: a licence that it knows by name, or one of the terms' own, and where they can be read."""
+    if terms.lower() in KNOWN_LICENCES:
+        return {"license": terms.lower()}
+    link = re.search(r"https?://[^\s,;]+", terms)
+    words = re.findall(r"[a-z0-9.]+", (terms[: link.start()] if link else terms).lower())
+    named = {"license": "other", "license_name": "-".join(words) or "see-link"}
+    return named | ({"license_link": link[0]} if link else {})
 
 
 def _step(step: CardStep) -> list[str]:

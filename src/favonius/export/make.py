@@ -81,7 +81,7 @@ def _hf(origin: Origin, form: ChatFormat, kind: str | None, folder: Path, progre
         + ("." if same == prompts else "; on the others it parts where two tokens are equally likely."),
     ]
     how = "Read it with transformers or vLLM; the chat template of its training is in the tokenizer."
-    _finish(origin, origin.name, how, checks, folder, progress)
+    _finish(origin, origin.name, how, checks, "transformers", folder, progress)
 
 
 def _gguf(origin: Origin, form: ChatFormat, kind: str, folder: Path, progress: Progress) -> None:
@@ -112,7 +112,7 @@ def _gguf(origin: Origin, form: ChatFormat, kind: str, folder: Path, progress: P
         f"Greedy answers are the same, token for token, on {found.same_answers} of {found.prompts} prompts.",
     ]
     how = f"`{file.name}` is for llama.cpp, Ollama (`Modelfile`) and whatever reads GGUF; see `commands.txt`."
-    _finish(origin, f"{origin.name} (GGUF, {kind})", how, checks, folder, progress)
+    _finish(origin, f"{origin.name} (GGUF, {kind})", how, checks, "gguf", folder, progress)
 
 
 def _of(bound: Bound) -> str:
@@ -131,13 +131,15 @@ def _adapter(origin: Origin, form: ChatFormat, folder: Path, progress: Progress)
         f"apart on average, {close.worst:.2g} at worst."
     ]
     how = f"This is the low-rank adapter alone, for peft over `{base}`."
-    _finish(origin, f"{origin.name} (adapter)", how, checks, folder, progress)
+    _finish(origin, f"{origin.name} (adapter)", how, checks, "peft", folder, progress)
 
 
-def _finish(origin: Origin, title: str, how: str, checks: Sequence[str], folder: Path, progress: Progress) -> None:
+def _finish(
+    origin: Origin, title: str, how: str, checks: Sequence[str], library: str, folder: Path, progress: Progress
+) -> None:
     card = run_card(origin.run, with_contents=False)
     write_card(folder / "card.json", card)
-    write_text(folder / "README.md", model_card(card, origin.step.name, title, how, checks))
+    write_text(folder / "README.md", model_card(card, origin.step.name, title, how, checks, library))
     for check in checks:
         progress.say(f"  {check}")
 
