@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+import weakref
 from pathlib import Path
 
 import pytest
@@ -200,6 +202,18 @@ def test_small_rates_are_not_lost_in_bf16(world: Path) -> None:
             weights.masters[name] += 1e-4
         weights.publish()
     assert float((model.get_parameter(name).detach() - before).float().mean()) == pytest.approx(0.02, rel=0.05)
+
+
+def test_weights_that_nobody_holds_are_freed() -> None:
+    """A run trains many models in one process."""
+    model = tiny_model("llama", torch.bfloat16, attention="eager")
+    weights = MasterWeights(model, [])
+    model(torch.tensor([[1, 2, 3]])).logits.sum().backward()
+    masters = [weakref.ref(master) for master in weights.parameters]
+    assert all(master() is not None and master().grad is not None for master in masters)  # type: ignore[union-attr]
+    del model, weights
+    gc.collect()
+    assert not any(master() is not None for master in masters)
 
 
 def test_a_loss_that_is_not_a_number_stops_with_a_sentence(world: Path) -> None:

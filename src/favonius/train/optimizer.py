@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -40,19 +41,7 @@ class MasterWeights:
         }
         for name, parameter in self.computes.items():
             if self.masters[name] is not parameter:
-                parameter.register_post_accumulate_grad_hook(self._mover(name))
-
-    def _mover(self, name: str):  # type: ignore[no-untyped-def]
-        def move(parameter: Tensor) -> None:
-            master = self.masters[name]
-            assert parameter.grad is not None
-            if master.grad is None:
-                master.grad = parameter.grad.float()
-            else:
-                master.grad += parameter.grad
-            parameter.grad = None
-
-        return move
+                parameter.register_post_accumulate_grad_hook(partial(_move_gradient, self.masters[name]))
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -67,6 +56,17 @@ class MasterWeights:
         for name, parameter in self.computes.items():
             if self.masters[name] is not parameter:
                 parameter.copy_(self.masters[name])
+
+
+def _move_gradient(master: Tensor, parameter: Tensor) -> None:
+    """A hook of `parameter`. It must hold nothing that holds `parameter`: Python does not see a circle through torch's
+    hooks, and the weights of every training would stay in memory."""
+    assert parameter.grad is not None
+    if master.grad is None:
+        master.grad = parameter.grad.float()
+    else:
+        master.grad += parameter.grad
+    parameter.grad = None
 
 
 def make_optimizer(config: TrainConfig, parameters: list[Tensor]) -> torch.optim.Optimizer:
