@@ -35,20 +35,7 @@ def add_serve(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--port", type=whole(0, HIGHEST_PORT), default=8000, help="0 takes a free one (default: 8000)")
     serve.add_argument("--api-key-file", type=Path, metavar="FILE", help="holds the key that requests must bear")
     serve.add_argument("--template", default="own", metavar="T", help="of models that are of no run (default: own)")
-    serve.add_argument(
-        "--slots",
-        type=whole(1),
-        default=8,
-        metavar="N",
-        help="answers written at once by each model (default: %(default)s)",
-    )
-    serve.add_argument(
-        "--context-tokens",
-        type=whole(LEAST_CONTEXT),
-        default=2048,
-        metavar="N",
-        help="tokens of prompt and answer together (default: %(default)s)",
-    )
+    _add_room(serve)
     serve.add_argument(
         "--at-once",
         type=whole(1),
@@ -73,14 +60,18 @@ def add_demo(demo: argparse.ArgumentParser) -> None:
         "--server", metavar="URL", help="ask the models of this server instead, such as http://127.0.0.1:8000/v1"
     )
     demo.add_argument("--api-key-file", type=Path, metavar="FILE", help="with --server: holds the key that it wants")
-    demo.add_argument(
+    _add_room(demo)
+
+
+def _add_room(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--slots",
         type=whole(1),
         default=8,
         metavar="N",
         help="answers written at once by each model (default: %(default)s)",
     )
-    demo.add_argument(
+    command.add_argument(
         "--context-tokens",
         type=whole(LEAST_CONTEXT),
         default=2048,
