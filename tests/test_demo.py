@@ -45,7 +45,7 @@ KEY = "a-key-of-many-letters"
 PASSWORD = "a password of many letters".replace(" ", "-")
 ASKED: Messages = (Message(role="user", content="What is the sky?"),)
 SHORT = Sampling(max_tokens=12, seed=5)
-CONTEXT = 512
+CONTEXT = 1024  # more than the page asks for by itself
 CHROMIUM = shutil.which("chromium")
 
 needs_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason="gradio is not installed")
