@@ -123,12 +123,21 @@ def test_a_compressed_file_that_is_cut_off(name: str, suffix: str, tmp_path: Pat
 
 def test_a_damaged_row_group_costs_only_itself(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
-    rows = [{"prompt": os.urandom(40).hex()} for _ in range(9)]
+    rows = [{"prompt": f"Question {index}: why is that?"} for index in range(9)]
+    # Uncompressed, so that the text of a row stands in the file as it is and can be overwritten.
     pyarrow.parquet.write_table(
-        pyarrow.Table.from_pylist(rows), path, row_group_size=3, write_page_checksum=True, use_dictionary=False
+        pyarrow.Table.from_pylist(rows),
+        path,
+        row_group_size=3,
+        write_page_checksum=True,
+        use_dictionary=False,
+        write_statistics=False,
+        compression="none",
     )
     content = path.read_bytes()
-    path.write_bytes(content.replace(rows[4]["prompt"].encode(), b"\xff" * 80))
+    target = rows[4]["prompt"].encode()
+    assert content.count(target) == 1
+    path.write_bytes(content.replace(target, b"\xff" * len(target)))
     found, losses = salvaged(path)
     assert found == rows[:3] + rows[6:]
     [loss] = losses.files.values()
