@@ -15,6 +15,7 @@ from favonius.feedback.config import CardConfig
 from favonius.judges.calibration import calibration_items
 from favonius.judges.config import (
     AspectsJudge,
+    ConsensusJudge,
     ContrastJudge,
     CritiqueJudge,
     EnsembleJudge,
@@ -79,6 +80,7 @@ def test_an_ensemble_asks_what_its_members_ask() -> None:
     }
     work = judging(EnsembleJudge(judges=members), CASES, Path())
     assert [one.requests for one in work.asks] == [40, 120] and work.read and work.reasks
+    assert judging(ConsensusJudge(judge=EnsembleJudge(judges=members)), CASES, Path()) == work
 
 
 def test_a_template_of_ones_own_is_as_long_as_its_file(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from favonius.feedback import ratings
 from favonius.feedback.cases import read_cases
 from favonius.feedback.config import CardConfig, RatingsConfig
 from favonius.judges.card import JudgeCard
-from favonius.judges.config import CritiqueJudge, EnsembleJudge, LikelihoodJudge, PairwiseJudge
+from favonius.judges.config import ConsensusJudge, CritiqueJudge, EnsembleJudge, LikelihoodJudge, PairwiseJudge
 from favonius.judges.judge import FIRST, Failure, Judgement, Score, Showing, Verdict
 from favonius.report import page
 from favonius.report.judge_words import findings
@@ -341,6 +341,25 @@ def test_an_ensemble_of_real_judges(world: Path, monkeypatch: pytest.MonkeyPatch
     assert found.alpha.estimate is not None and found.alpha.estimate.value == 1.0
     assert found.own_sources == ("teacher",) and found.judge.name == "mean of one, two"
     assert sum(count for cause, count in found.failures.items() if cause.startswith("one: ")) == 12
+
+
+def test_a_consensus_of_real_judges(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def critic(request: Request) -> str:
+        text = request.messages[-1].content
+        return "Fine.\nOverall Score: " + ("9" if "teacher says" in text else "8" if "large says" in text else "1")
+
+    speak(monkeypatch, {"teacher": critic, "other": critic})
+    members = {"one": CRITIQUE, "two": CritiqueJudge(model=ModelRef("other"), reasks=0)}
+    both = ConsensusJudge(judge=EnsembleJudge(judges=dict(members)), weight=0.1, least=3)
+    spoken(world, both, card=CardConfig(cases=4))
+    first, *_ = read_rows(world / "ratings" / "feedback.jsonl", Feedback)
+    assert [answer.scores["judge"] for answer in first.completions] == [0.0, 0.5, 1.0]
+    # Every two texts share as much as any other two: all have the same support, and nothing is moved.
+    assert {round(answer.scores["support"] or 0.0, 12) for answer in first.completions} == {round(3 / 7, 12)}
+    assert [answer.overall for answer in first.completions] == [0.0, 0.5, 1.0]
+    found = card(world)
+    assert found.judge.name == "consensus by mean of one, two" and found.alpha.estimate is not None
+    assert found.order.flips.estimate is None
 
 
 def test_a_budget_that_is_spent_leaves_the_step_open(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

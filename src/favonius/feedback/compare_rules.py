@@ -78,7 +78,7 @@ def _scores_in(rows: Sequence[Feedback]) -> dict[str, ScoredBy]:
 
 
 def is_summed(row: Feedback) -> bool:
-    """Whether its overall scores are made of the scores beside them: of an aspects judge or an ensemble."""
+    """Whether its overall scores are made of the scores beside them, as an aspects judge's or an ensemble's are."""
     return row.judge is not None and row.judge.kind in SUMMED
 
 

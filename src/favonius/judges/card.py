@@ -14,7 +14,7 @@ from favonius.judges import duels as two
 from favonius.judges import positions
 from favonius.judges.agreement import Unit, alpha_estimate, kendall, ranks_of_known, spearman
 from favonius.judges.calibration import Calibration, Item, calibrated
-from favonius.judges.config import ENSEMBLE
+from favonius.judges.config import JOINED
 from favonius.judges.duels import Duel, Labels, Word, decided, preferences, value
 from favonius.judges.figures import Figure, Written, by_prompt, figure
 from favonius.judges.judge import Failure, Judgement
@@ -26,7 +26,7 @@ NO_LABELS = "there are no scores of a reference to compare with"
 NO_KIN = "no answers are known to be of its family"
 ONE_BY_ONE = "it sees one answer at a time"
 NOT_REVERSED = "nothing was judged in both orders"
-OWN_ORDERS = "its members see the answers in orders of their own"
+OWN_ORDERS = "the judges that it is made of see the answers in orders of their own"
 NO_SPEECH = "it draws nothing: an answer always has the same score"
 GREEDY = "it is asked without chance, so that asking again is the same request"
 NOT_REPEATED = "nothing was judged again"
@@ -204,7 +204,7 @@ def _unread_causes(judgements: Iterable[Judgement]) -> Counter[str]:
 
 def _order(mark: JudgedBy, shown: Sequence[Shown]) -> Order:
     why = NOT_REVERSED if shown else ONE_BY_ONE
-    if mark.kind == ENSEMBLE and shown:
+    if mark.kind in JOINED and shown:
         none = Figure(why=OWN_ORDERS)
         return Order(flips=figure(positions.flips(shown), why), first_wins=none, slope=none)
     by_pairs = any(one.first.comparisons for one in shown)

@@ -11,8 +11,9 @@ from favonius.run import FileRef, ModelRef
 from favonius.types import Noun, Sampling
 
 Aspect = Literal["instruction_following", "honesty", "truthfulness", "helpfulness"]
-ENSEMBLE = "ensemble"
-SUMMED = ("aspects", ENSEMBLE)
+JOINED = ("ensemble", "consensus")
+"""Kinds that are made of other judges."""
+SUMMED = ("aspects", *JOINED)
 """Kinds of judges whose overall score is made of the scores beside it: these are no second word on an answer."""
 ASPECTS: tuple[Aspect, ...] = ("instruction_following", "honesty", "truthfulness", "helpfulness")
 
@@ -105,7 +106,37 @@ class EnsembleJudge(Noun):
     """mean: of the ranks. majority: of the pairwise wins. abstain: mean, and no score where judges disagree."""
 
 
+class ConsensusJudge(Noun):
+    """A judge's scores, each moved by what the answer shares with the other answers that the judge likes: right answers
+    are alike, wrong ones differ. For best-of-n with many answers (docs/feedback-lab.md says what it is worth)."""
+
+    kind: Literal["consensus"] = "consensus"
+    judge: Annotated[OneJudge | EnsembleJudge, Field(discriminator="kind")]
+    weight: float = Field(default=0.5, gt=0.0)
+    """By how many spreads of the judge's own scores one spread of support moves a score."""
+    least: int = Field(default=8, ge=2)
+    """With fewer answers that have a score the judge's own stand: few answers agree by chance."""
+
+
 JudgeConfig = Annotated[
-    LikelihoodJudge | ContrastJudge | DistilledJudge | AspectsJudge | CritiqueJudge | PairwiseJudge | EnsembleJudge,
+    LikelihoodJudge
+    | ContrastJudge
+    | DistilledJudge
+    | AspectsJudge
+    | CritiqueJudge
+    | PairwiseJudge
+    | EnsembleJudge
+    | ConsensusJudge,
     Field(discriminator="kind"),
 ]
+
+
+def members_of(judge: JudgeConfig) -> dict[str, OneJudge]:
+    """The judges that a config comes down to, by their names in an ensemble; of one judge alone the name is empty."""
+    match judge:
+        case ConsensusJudge():
+            return members_of(judge.judge)
+        case EnsembleJudge():
+            return judge.judges
+        case _:
+            return {"": judge}

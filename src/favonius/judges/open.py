@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from favonius.engines.interview import Interviews, interviews
 from favonius.judges.config import (
     AspectsJudge,
+    ConsensusJudge,
     ContrastJudge,
     CritiqueJudge,
     DistilledJudge,
@@ -18,7 +19,10 @@ from favonius.judges.config import (
     OneJudge,
     PairwiseJudge,
     SpokenJudge,
+    members_of,
 )
+from favonius.judges.consensus import Consensus
+from favonius.judges.ensemble import Ensemble
 from favonius.judges.judge import Judge
 from favonius.judges.spoken.asking import Spoken, Way
 from favonius.judges.spoken.aspects import Aspects
@@ -32,19 +36,24 @@ from favonius.types import JudgedBy
 def open_judge(config: JudgeConfig, inputs: Inputs, context: Context) -> Iterator[Judge]:
     """The judge that a config asks for, with its models, ready until the block ends.
 
-    All spoken members of an ensemble share engines, ledger and purse: one ledger at a time may write in a run.
+    All spoken members share engines, ledger and purse: one ledger at a time may write in a run.
     """
     with ExitStack() as stack:
-        members = config.judges if isinstance(config, EnsembleJudge) else {"": config}
+        members = members_of(config)
         speak = any(isinstance(member, SpokenJudge) for member in members.values())
         opened = stack.enter_context(interviews(context)) if speak else None
         judges = {name: _open_one(member, inputs, context, opened) for name, member in members.items()}
-        if isinstance(config, EnsembleJudge):
-            from favonius.judges.ensemble import Ensemble
+        yield _joined(config, judges)
 
-            yield Ensemble(config, judges)
-        else:
-            yield judges[""]
+
+def _joined(config: JudgeConfig, members: Mapping[str, Judge]) -> Judge:
+    match config:
+        case ConsensusJudge():
+            return Consensus(config, _joined(config.judge, members))
+        case EnsembleJudge():
+            return Ensemble(config, members)
+        case _:
+            return members[""]
 
 
 def _open_one(config: OneJudge, inputs: Inputs, context: Context, opened: Interviews | None) -> Judge:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from favonius.evals.alpaca_eval.bouts import DRAW, SAME, Bout, Verdicts, Word
 from favonius.evals.benchmarks.task import Desk
-from favonius.judges.config import JudgeConfig, SpokenJudge
+from favonius.judges.config import JudgeConfig, SpokenJudge, members_of
 from favonius.judges.duels import preferences
 from favonius.judges.judge import Failure, Judgement
 from favonius.judges.open import open_judge
@@ -22,7 +22,7 @@ def judged(config: JudgeConfig, bouts: Sequence[Bout], desk: Desk) -> Verdicts:
     with open_judge(config, desk.inputs, desk.context) as judge:
         judgements = iter(judge.judge(cases, label=f"  judging {desk.label}") if cases else ())
         mark = judge.mark
-    spoken = isinstance(config, SpokenJudge)
+    spoken = all(isinstance(member, SpokenJudge) for member in members_of(config).values())
     words = [Word(DRAW, SAME) if bout.same else word_of(next(judgements), spoken) for bout in bouts]
     return Verdicts(words, mark)
 

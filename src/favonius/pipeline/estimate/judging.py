@@ -9,6 +9,7 @@ from typing import assert_never
 from favonius.feedback.config import CardConfig
 from favonius.judges.config import (
     AspectsJudge,
+    ConsensusJudge,
     ContrastJudge,
     CritiqueJudge,
     DistilledJudge,
@@ -17,6 +18,7 @@ from favonius.judges.config import (
     LikelihoodJudge,
     PairwiseJudge,
     SpokenJudge,
+    members_of,
 )
 from favonius.pipeline.estimate.amounts import Asks, tokens_of
 
@@ -66,8 +68,8 @@ def judging(judge: JudgeConfig, cases: Cases, folder: Path) -> Judging:
             return Judging(read=cases.count * cases.answers * min(judge.max_length, cases.tokens))
         case ContrastJudge():
             return Judging(read=2 * cases.count * cases.answers * min(judge.max_length, cases.tokens))
-        case EnsembleJudge():
-            return sum((judging(member, cases, folder) for member in judge.judges.values()), Judging())
+        case EnsembleJudge() | ConsensusJudge():
+            return sum((judging(member, cases, folder) for member in members_of(judge).values()), Judging())
         case AspectsJudge():
             return _asked(judge, cases, cases.count * len(judge.aspects), cases.answers, folder)
         case CritiqueJudge():
@@ -84,7 +86,7 @@ def carded(judge: JudgeConfig, cases: Cases, card: CardConfig | None, folder: Pa
     if card is None:
         return whole
     again = replace(cases, count=min(card.cases, cases.count))
-    for member in judge.judges.values() if isinstance(judge, EnsembleJudge) else [judge]:
+    for member in members_of(judge).values():
         for _ in range(_showings(member)):
             whole += judging(member, again, folder)
     if card.calibration:

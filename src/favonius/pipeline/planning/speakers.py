@@ -10,7 +10,7 @@ from favonius.engines.config import EngineConfig
 from favonius.evals.benchmarks.config import BenchmarkConfig
 from favonius.evals.config import EvaluateConfig
 from favonius.feedback.config import AnswersConfig, ConstitutionConfig, RatingsConfig
-from favonius.judges.config import EnsembleJudge, JudgeConfig, SpokenJudge
+from favonius.judges.config import JudgeConfig, SpokenJudge, members_of
 from favonius.recipe import AnyStage
 
 
@@ -49,6 +49,7 @@ def speakers(config: AnyStage) -> list[Speaker]:
 
 
 def _of_judge(judge: JudgeConfig) -> list[Speaker]:
-    if isinstance(judge, EnsembleJudge):
-        return [speaker for member in judge.judges.values() for speaker in _of_judge(member)]
-    return [Speaker(judge.model, judge.engine if isinstance(judge, SpokenJudge) else None)]
+    return [
+        Speaker(member.model, member.engine if isinstance(member, SpokenJudge) else None)
+        for member in members_of(judge).values()
+    ]
