@@ -23,6 +23,7 @@ from favonius.train.config import TrainConfig
 from favonius.train.distributed import World
 from favonius.train.loop import Launched, Record, Trainer
 from favonius.train.memory import activation_bytes
+from favonius.train.metrics import peak_memory
 from favonius.train.objectives import DPO, SFT
 from favonius.train.optimizer import MasterWeights, make_optimizer
 from favonius.train.rows import Encoder, dialogue_rows
@@ -210,6 +211,16 @@ def test_a_line_is_written_when_the_next_step_is_launched(world: Path, monkeypat
     assert {"tokens", "run_tokens", "tokens_per_second", "peak_memory_bytes", "grad_norm"} <= line.keys()
     assert "mfu" not in line  # nobody knows what this processor could do at most
     assert line["run_tokens"] < line["tokens"]
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="this system cannot forget a peak")
+def test_a_steps_peak_memory_is_its_own(world: Path) -> None:
+    earlier = torch.ones(2**27)  # 512 MiB, as an earlier step of the run might have needed
+    needed = peak_memory(torch.device("cpu"))
+    del earlier
+    train(world, "dsft", config(), dialogues(8))
+    line = lines(world, "dsft")[-1]
+    assert needed is not None and line["peak_memory_bytes"] < needed - 2**28
 
 
 @pytest.mark.parametrize("objective", [SFT(), DPO()])

@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # OpenMP reads this when torch is imported: spin briefly, then sleep (docs/decisions/0006).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    # oneDNN keeps a bf16 kernel for each shape that it met, 0.44 MB apiece, and by itself 1,024 of them. Packs come in
+    # ever new shapes and one needs about fifty: most would never be used again.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
     # So that a job scheduler's polite stop releases what Ctrl-C releases.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

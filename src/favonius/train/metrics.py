@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 
 if sys.platform != "win32":
     import resource
+
+LINUX_STATUS, LINUX_CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Metrics:
@@ -81,5 +84,19 @@ def peak_memory(device: torch.device) -> int | None:
         return int(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":
         return None
+    if LINUX_STATUS.is_file():
+        # Not getrusage: there a process begins with the maximum of the one that started it.
+        line = next(line for line in LINUX_STATUS.read_text("ascii").splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def forget_peak(device: torch.device) -> None:
+    """Have `peak_memory` tell what is needed from now on, and not what earlier steps of the run needed; where the
+    system cannot forget, it goes on telling both."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif LINUX_CLEAR.exists():
+        with suppress(OSError):
+            LINUX_CLEAR.write_text("5", "ascii")

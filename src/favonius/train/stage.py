@@ -23,6 +23,7 @@ from favonius.train.flops import Cost
 from favonius.train.launch import Job, launch
 from favonius.train.loop import Trainer
 from favonius.train.memory import kept_memory
+from favonius.train.metrics import forget_peak
 from favonius.train.objectives import Reward, needs_reference, needs_token_reference
 from favonius.train.reward import attach, detach
 from favonius.train.rows import Row, read_training_rows
@@ -43,6 +44,7 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, context: Context) -> Non
 
 def train(config: TrainConfig, inputs: Inputs, out: Path, context: Context, world: World) -> None:
     """The same as one of the ranks of `world`, which all call this together."""
+    forget_peak(world.device)
     source, lora = inputs.model(config.model), config.adapter
     if lora:
         check_machine(lora, world.device)

@@ -86,7 +86,8 @@ def measure(job: Job) -> Measured:
         two = trainer.seconds(2) if job.more_packs else 0.0
         forward = trainer.forward_seconds()
         trainer.checkpoints.wait()
-    return Measured(one_pack=one, two_packs=two, forward=forward, compiling=compiling, peak=_peak(world))
+    peak = peak_memory(world.device) or 0
+    return Measured(one_pack=one, two_packs=two, forward=forward, compiling=compiling, peak=peak)
 
 
 class _Dry(Trainer):
@@ -117,15 +118,6 @@ class _Dry(Trainer):
                 self.passes.run(self.train_rows, backward=False).values.sum().item()
                 taken.append(time.perf_counter() - began)
         return median(taken)
-
-
-def _peak(world: World) -> int:
-    """Of this program alone: Linux begins a process's resident maximum with that of the one that started it."""
-    status = Path("/proc/self/status")
-    if world.device.type == "cuda" or not status.is_file():
-        return peak_memory(world.device) or 0
-    line = next(line for line in status.read_text("ascii").splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
 
 
 def _rows(job: Job, config: TrainConfig) -> list[Row]:
