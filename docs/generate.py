@@ -1,6 +1,7 @@
 """The reference pages of the documentation, made of the code as the site is built: none of them is kept in the tree.
 
-`reference/recipe.md` comes from the pydantic models that read recipes, `reference/cli.md` from the command's parser.
+`reference/recipe.md` comes from the pydantic models that read recipes, `reference/cli.md` from the command's parser,
+and `reference/recipes.md` is recipes/README.md, which lies outside the site's folder.
 mkdocs loads this file as a hook (`hooks:` in mkdocs.yml).
 """
 
@@ -48,8 +49,9 @@ SPECIFICATION = re.compile(r"\s*\(zephyr-spec[^)]*\)")
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """mkdocs asks for the site's files, and is given the reference pages beside those in docs/."""
-    for name, text in (("reference/recipe.md", recipe_page()), ("reference/cli.md", cli_page())):
-        files.append(File.generated(config, name, content=text))
+    pages = {"recipe": recipe_page(), "cli": cli_page(), "recipes": recipes_page()}
+    for name, text in pages.items():
+        files.append(File.generated(config, f"reference/{name}.md", content=text))
     return files
 
 
@@ -79,6 +81,13 @@ def recipe_page() -> str:
 def cli_page() -> str:
     """Every command with its arguments and options, in the words of its own --help."""
     return "\n".join([CLI_HEAD, *_commands(parser())]) + "\n"
+
+
+def recipes_page() -> str:
+    """recipes/README.md, whose links to files that are not in the site become those files' paths."""
+    text = (Path(__file__).parent.parent / "recipes" / "README.md").read_text(encoding="utf-8")
+    inside = text.replace("](../docs/", "](../")
+    return re.sub(r"\[[^\]]+\]\((?!\.\./|https?:)([^)]+)\)", r"`recipes/\1`", inside)
 
 
 def _parts(model: Model) -> list[Model]:
@@ -236,12 +245,13 @@ def _argument(action: argparse.Action, prog: str) -> Iterator[str]:
 
 
 RECIPE_HEAD = """\
-# Recipe
+# Keys of a recipe
 
 Every key of a recipe, made of the models that read it. A recipe is strict: a key that is not on this page is refused,
 with its line and the nearest name. `favonius schema` prints the same as JSON Schema, for editors. A value may also be
 `$name` of a parameter. What the stages are for is in the pages on [data](../data.md), [dialogues](../dialogues.md),
-[feedback](../feedback.md), [training](../training.md) and [tasks](../tasks.md).
+[feedback](../feedback.md), [judges](../judges.md), [pairs](../pairs.md), [training](../training.md),
+[evaluation](../evaluation.md) and [tasks](../tasks.md); engines and budgets are in [Teachers](../teachers.md).
 """
 CLI_HEAD = """\
 # Command line

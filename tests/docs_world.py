@@ -28,6 +28,7 @@ from favonius.engines import interview
 from favonius.judges.config import ASPECTS
 from favonius.pipeline import work
 from favonius.recipe import load_recipe
+from favonius.recipe.parameters import with_files_from_here
 from favonius.serve import terminal
 from favonius.serve.server import listening
 from tests import tiny, toy_run, weights, whole_run
@@ -192,7 +193,8 @@ def _as_far_as_known(command: Command, desk: Desk, patch: pytest.MonkeyPatch) ->
         return None if test.exists() else f"it has no test of its own: {test.name}"
     if options.command in ("run", "check"):
         patch.chdir(desk.toys)
-        recipe = load_recipe(options.recipe, options.overrides, with_ablations=True)
+        overrides = [with_files_from_here(text, options.recipe.parent) for text in options.overrides]
+        recipe = load_recipe(options.recipe, overrides, with_ablations=True)
         until = getattr(options, "until", None)
         return f"--until {until}: no such step" if until not in (None, *recipe.steps, *recipe.aliases) else None
     return None

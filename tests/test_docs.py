@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from favonius.cli import parser
+from favonius.recipe import load_recipe
 from favonius.train.config import TrainConfig
 from tests.docs_text import ROOT, blocks, pages
 
@@ -115,6 +117,8 @@ def test_the_reference_has_every_key_and_every_command(site: Path) -> None:
     commands = (site / "reference" / "cli.html").read_text(encoding="utf-8")
     at = next(action for action in parser()._actions if isinstance(action.choices, dict))
     missing += [name for name in at.choices or () if f"favonius {name}" not in commands]
+    copied = (site / "reference" / "recipes.html").read_text(encoding="utf-8")
+    missing += [path.name for path in ROOT.glob("recipes/*.yaml") if f"<code>recipes/{path.name}</code>" not in copied]
     assert missing == []
     assert "zephyr-spec" not in recipe and "PydanticUndefined" not in recipe
 
@@ -145,6 +149,22 @@ def test_every_recipe_that_a_text_names_is_there() -> None:
     }
     named -= {"recipes/mine.yaml", "recipes/x.yaml"}
     assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
+def test_the_tutorials_teacher_and_judge_fit_the_recipe_that_it_has_copied(tmp_path: Path) -> None:
+    """A reader puts these two lines in the place of the recipe's own; the rest must go with an API's teacher."""
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    mine = tmp_path / "recipes" / "mine.yaml"
+    lines = (ROOT / "recipes" / "own-topic.yaml").read_text(encoding="utf-8").splitlines()
+    told = [line for block in blocks(ROOT / "docs" / "tutorial.md") for line in block.text.splitlines()]
+    for mark in ("&teacher", "&judge"):
+        (new,) = (line.strip() for line in told if mark in line)
+        (place,) = (number for number, line in enumerate(lines) if f": {mark} " in line and "#" not in line)
+        lines[place] = lines[place][: len(lines[place]) - len(lines[place].lstrip())] + new
+    mine.write_text("\n".join(lines), encoding="utf-8")
+    recipe = load_recipe(mine, ['models.teacher={source: "api://gpt-4.1-mini"}'])
+    judge = recipe.steps["evaluate"].judge  # type: ignore[union-attr]
+    assert (judge.kind, judge.model) == ("pairwise", "teacher")
 
 
 def test_every_page_stands_in_the_table_of_contents() -> None:
