@@ -19,7 +19,7 @@ from favonius.engines.config import LlamaCpp, OpenAI
 from favonius.errors import FavoniusError, UserError
 from favonius.feedback import answers
 from favonius.feedback.config import AnswersConfig, PoolMember, Principles
-from favonius.feedback.draws import drawn, weighted
+from favonius.feedback.draws import drawn
 from favonius.feedback.principles import WEIGHTS, Wordings, built_in_wordings, principle_for, read_wordings, shares
 from favonius.feedback.prompts import Prompt, chosen, read_prompts
 from favonius.run import FileRef, Inputs, ModelRef, StepRef
@@ -264,12 +264,6 @@ def test_the_published_weightings_differ_where_the_papers_do() -> None:
     assert shares(code, "flan")["helpfulness"] == 0.8 and shares(readme, "flan")["helpfulness"] == 0.6
     assert shares(code, "truthful_qa")["honesty"] == 0.45 and shares(readme, "truthful_qa")["truthfulness"] == 1.0
     assert shares(code, "false_qa")["truthfulness"] == 0.5 and shares(readme, "evol_instruct")["helpfulness"] == 1.0
-
-
-@given(weights=st.dictionaries(st.sampled_from("abcd"), st.floats(0, 1), min_size=1), prompt=st.text(max_size=5))
-def test_a_weighted_draw_takes_only_what_has_weight(weights: dict[str, float], prompt: str) -> None:
-    if sum(weights.values()) > 0:
-        assert weights[weighted(weights, "p", prompt)] > 0
 
 
 def test_built_in_principles_are_several_of_each_kind() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from favonius.data.rows import write_rows
 from favonius.errors import FavoniusError, UserError
 from favonius.evals.benchmarks import stage
 from favonius.evals.benchmarks.config import AnyTask, BenchmarkConfig, Health, Perplexity, Preference
+from favonius.evals.benchmarks.record import read
+from favonius.evals.benchmarks.summary import summary
 from favonius.evals.heldout import held_out_logps
 from favonius.files import read_json
 from favonius.pipeline.estimate import estimate
@@ -23,7 +26,7 @@ from favonius.progress import Progress
 from favonius.recipe import load_recipe
 from favonius.run import Inputs, ModelRef, RowsRef, ServedModel, StepRef
 from favonius.types import Dialogue, Message, Noun, Pair, Sampling, SeedPrompt
-from tests.tiny import save_tiny
+from tests.tiny import save_tiny, tiny_model
 from tests.voices import context, source, speak
 
 
@@ -132,8 +135,63 @@ def test_health_says_how_answers_end(world: Path, monkeypatch: pytest.MonkeyPatc
     assert (one["loop"]["value"], one["ends"]["value"], one["without_flaw"]["value"]) == (1.0, 0.0, 0.0)
     assert (two["loop"]["value"], two["ends"]["value"], two["without_flaw"]["value"]) == (0.0, 1.0, 1.0)
     assert (one["tokens"]["value"], two["tokens"]["value"]) == (60.0, 2.0)
+    assert two["characters"]["value"] == len("A fox.")
     assert task["answers"]["one"]["flaws"] == {"loop": 5, "unfinished": 5} and task["answers"]["one"]["finished"] == 0.0
     assert task["questions"] == "rows.jsonl" and task["compared"]["two"]["tokens"]["difference"]["value"] == -58.0
+
+
+def test_rows_that_open_alike_are_one_unit(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        Dialogue(id=f"d{n}", split="test", messages=talk(f"What about {n % 2}?", f"The fox {n}.")) for n in range(6)
+    ]
+    for task in (Health(file=RowsRef("rows.jsonl")), Perplexity(file=RowsRef("rows.jsonl"))):
+        figures = own(world, monkeypatch, task, rows)["values"]["one"]
+        assert {(figure["n"], figure["scored"]) for figure in figures.values()} == {(2, 6)}
+
+
+def test_an_answer_that_was_cut_off_before_its_first_word_is_left_out(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [row.model_copy(update={"id": f"q{n}"}) for n, row in enumerate(pairs(2))]
+    empty = made[0].model_copy(update={"id": "empty", "rejected": "", "rejected_finished": False})
+    task = own(world, monkeypatch, Preference(file=RowsRef("rows.jsonl"), reference=ModelRef("two")), [*made, empty])
+    assert task["left_out"]["one"] == {"an answer without a token": 1}
+    assert task["values"]["one"]["accuracy"]["scored"] == 2
+
+
+def test_a_model_whose_log_probs_are_no_numbers_ranks_nothing(world: Path) -> None:
+    """A NaN is neither above nor below 0, and would count as half right."""
+    save_tiny(world / "one")
+    model = tiny_model("llama")
+    model.get_input_embeddings().weight.data.fill_(math.nan)
+    model.save_pretrained(world / "one")
+    rows = [row for row in pairs() if isinstance(row, Pair)]
+    found = held_out_logps(source(world, "one"), "one", [], rows, 1024, context(world))
+    assert found.pairs == {} and found.left_out.counts == {"no finite log-prob by one": 6}
+
+
+def test_rows_say_what_their_scores_rest_on(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = pairs(2)
+    own(world, monkeypatch, Preference(file=RowsRef("rows.jsonl"), reference=ModelRef("two")), [first, second])
+    before = [row.rests_on for row in read(world / "b" / "one" / "own").rows]
+    told = read(world / "b" / "one" / "own").told
+    assert told["named"].keys() == {"file", "reference"} and told["engine"] is None
+    own(
+        world, monkeypatch, Preference(file=RowsRef("rows.jsonl")), [first, second.model_copy(update={"chosen": "No."})]
+    )
+    after = [row.rests_on for row in read(world / "b" / "one" / "own").rows]
+    assert before[0] == after[0] and before[1] != after[1] and None not in before
+
+
+def test_another_reference_of_one_name_is_another_setting(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where weights changed between two calls, and one model was measured in each."""
+    task = own(world, monkeypatch, Preference(file=RowsRef("rows.jsonl"), reference=ModelRef("two")), pairs(2))
+    assert len(task["notes"]) == 1  # two is its own reference
+    results = {label: read(world / "b" / label / "own") for label in ("one", "two")}
+    named = {"reference": "other weights"}
+    results["two"] = replace(results["two"], told={**results["two"].told, "named": named})
+    [told] = summary({"own": results}, ["one", "two"], "two")["tasks"]
+    assert told["notes"][-1] == "two took this task with other settings than one: their numbers do not compare."
 
 
 def test_rows_of_another_kind_are_refused(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from favonius.card.build import run_card
-from favonius.card.nouns import RunCard, read_card, write_card
+from favonius.card.nouns import MeasuredModel, RunCard, read_card, write_card
 from favonius.card.private import PATH_IN_TEXT, new_names
 from favonius.card.words import model_card, run_in_words, shown_source
 from favonius.cli import main
@@ -21,6 +21,7 @@ from favonius.judges.card import Evidence, judge_card
 from favonius.judges.figures import Figure
 from favonius.machine import this_machine
 from favonius.report.page import write
+from favonius.report.public import Public
 from favonius.run import Identity, StepFolder
 from favonius.statistics import Estimate
 from favonius.types import JudgedBy
@@ -127,6 +128,15 @@ def test_a_file_that_holds_a_key_is_not_carried(tmp_path: Path) -> None:
     assert KEY not in shown(run_card(tmp_path / "run"))
 
 
+@pytest.mark.parametrize(
+    "opening", ["sk-", "gsk_", "xai-", "nvapi-", "hf_", "ghp_", "github_pat_", "AKIA", "AIza", "Bearer "]
+)
+def test_keys_are_known_by_how_they_begin(opening: str, tmp_path: Path) -> None:
+    public, key = Public(tmp_path), opening + "A7" * (8 if opening == "AKIA" else 18)
+    assert public(f"say {key}!") == "say (hidden)!"
+    assert public(f"say {opening}short") == f"say {opening}short"
+
+
 def test_nothing_private_leaves(private_run: Path, tmp_path: Path) -> None:
     card = run_card(private_run)
     text = shown(card)
@@ -184,7 +194,9 @@ def test_evaluations_have_their_numbers_and_intervals(tmp_path: Path) -> None:
     assert any("The judge of evaluate is the teacher" in limit for limit in card.limits)
     assert any("safety was not measured" in limit for limit in card.limits)
     page = run_in_words(card)
-    assert f"| {metric.title} (%) | 13.6 [3.6, 23.6] | — | 66.0 [53.0, 79.0] |" in page
+    assert f"| {metric.title} (%) ↑ | 13.6 [3.6, 23.6] | — | 66.0 [53.0, 79.0] | " in page
+    noted = next(metric for metric in table.metrics if metric.note)
+    assert f"- {noted.title}: {noted.note}" in page
 
 
 def test_benchmarks_tell_of_safety_contamination_and_the_paper(tmp_path: Path) -> None:
@@ -265,6 +277,107 @@ def test_terms_become_the_hubs_fields(terms: str, front: dict[str, str], toy: Pa
     head: dict[str, Any] = yaml.safe_load(page.removeprefix("---\n").partition("---\n")[0])
     assert head["library_name"] == "gguf"
     assert {key: value for key, value in head.items() if key.startswith("license")} == front
+
+
+def intro(card: RunCard, step: str) -> str:
+    page = model_card(card, step, "T", "How.", [], "gguf")
+    return next(line for line in page.splitlines() if line.startswith("A chat model"))
+
+
+def test_the_introduction_is_true_of_every_kind_of_model(toy: Path) -> None:
+    card = run_card(toy)
+    learned = f"A chat model, trained with Favonius {card.favonius}: the base model learned "
+    dsft = "from its teacher's dialogues (dSFT)"
+    assert intro(card, "dsft") == f"{learned}{dsft}. How."
+    judged = "from which of two answers was judged better"
+    assert intro(card, "ddpo") == f"{learned}{dsft}, then {judged} (dDPO). How."
+
+    def altered(stage: str, config: dict[str, Any]) -> RunCard:
+        """The rows of dDPO from another stage, and its config changed."""
+        steps = {step.name: step for step in card.steps}
+        steps["pairs"] = steps["pairs"].model_copy(update={"stage": stage})
+        told = {**(steps["ddpo"].config or {}), **config}
+        steps["ddpo"] = steps["ddpo"].model_copy(update={"config": told})
+        return card.model_copy(update={"steps": tuple(steps.values())})
+
+    ipo = {"objective": {"kind": "apo_zero"}}
+    assert intro(altered("pairs", ipo), "ddpo") == f"{learned}{dsft}, then {judged} (APO-ZERO). How."
+    assert intro(altered("data", {}), "ddpo") == f"{learned}{dsft}, then from given preferences (DPO). How."
+    assert intro(altered("pairs", {"model": "base"}), "ddpo") == f"{learned}{judged} (dDPO). How."
+    best = {"objective": {"kind": "sft"}}
+    assert "then from the best rated of several answers (SFT)." in intro(altered("best", best), "ddpo")
+    again = altered("pairs", {})
+    third = next(step for step in again.steps if step.name == "ddpo")
+    third = third.model_copy(update={"name": "ddpo-2", "config": {**(third.config or {}), "model": "ddpo"}})
+    again = again.model_copy(update={"steps": (*again.steps, third)})
+    assert intro(again, "ddpo-2") == f"{learned}{dsft}, then {judged} (dDPO) in 2 rounds. How."
+
+
+def test_a_models_page_has_the_settings_of_its_trainings(toy: Path) -> None:
+    page = model_card(run_card(toy), "ddpo", "T", "How.", [], "gguf")
+    assert "| dsft | base | dialogues | sft | 1 | 32 | 5e-07 | adamw, linear | 1,024 tokens | all weights |" in page
+    assert "| ddpo | dsft | pairs | dpo, β 0.1 | 1 | 32 | 5e-07 | adamw, linear | 1,024 tokens | all weights |" in page
+    assert re.search(r"^Finished on \d{4}-\d\d-\d\d\.$", page, re.MULTILINE)
+    config = {"adapter": {"rank": 8, "quantize": "nf4"}, "freeze": []}
+    card = run_card(toy)
+    steps = tuple(
+        step.model_copy(update={"config": {**(step.config or {}), **config}}) if step.name == "ddpo" else step
+        for step in card.steps
+    )
+    page = model_card(card.model_copy(update={"steps": steps}), "ddpo", "T", "How.", [], "gguf")
+    assert "| QLoRA of rank 8 |" in page
+
+
+def benchmarked(toy: Path, folder: Path) -> RunCard:
+    """The toy run with the tables of benchmarks that another one was put to."""
+    return run_card(toy).model_copy(update={"evaluations": run_card(make_benchmark_run(folder)).evaluations})
+
+
+def test_a_model_whose_safety_nobody_measured_is_said_to_be_one(toy: Path, tmp_path: Path) -> None:
+    card, unknown = benchmarked(toy, tmp_path), "The safety of this model was not measured"
+    own = card.step("ddpo")
+    assert own is not None and unknown not in run_in_words(card)
+
+    def measured(kinds: set[str]) -> RunCard:
+        """These very weights in tables of `kinds`, others in the rest."""
+        digests = {kind: own.output_digest if kind in kinds else "0" * 64 for kind in ("safety", "ifeval")}
+        tables = (one for one in card.evaluations if one.kind in digests)
+        mine = (
+            one.model_copy(update={"models": {"dDPO": MeasuredModel(name="ddpo", digest=digests[one.kind])}})
+            for one in tables
+        )
+        return card.model_copy(update={"evaluations": tuple(mine)})
+
+    assert unknown not in model_card(measured({"safety", "ifeval"}), "ddpo", "T", "How.", [], "gguf")
+    assert unknown in model_card(measured({"ifeval"}), "ddpo", "T", "How.", [], "gguf")
+
+
+def test_evaluations_come_in_the_recipes_order(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for name in ("a-later-look", "another"):
+        (run / name).mkdir()
+        for file in ("config.json", "results.json"):
+            (run / name / file).write_bytes((run / "evaluate" / file).read_bytes())
+    assert [one.step for one in run_card(run).evaluations] == ["evaluate", "a-later-look", "another"]
+
+
+def test_tables_are_whole(toy: Path, tmp_path: Path) -> None:
+    """A blank line ends a table in Markdown."""
+    card = benchmarked(toy, tmp_path)
+    for page in (run_in_words(card), model_card(card, "ddpo", "T", "How.", [], "gguf")):
+        lines = page.splitlines()
+        ruled = [number for number, line in enumerate(lines) if line.startswith("|---")]
+        assert len(ruled) > 3
+        for number in ruled:
+            widths = {line.replace("\\|", "").count("|") for line in lines[number - 1 : number + 2]}
+            assert len(widths) == 1 and widths != {0}, lines[number - 1 : number + 2]
+
+
+def test_a_recipe_cannot_break_its_fence(toy: Path) -> None:
+    card = run_card(toy)
+    recipe = card.recipe + "# \n```\n# and ````\n"
+    page = run_in_words(card.model_copy(update={"recipe": recipe}))
+    assert f"`````yaml\n{recipe}`````\n" in page
 
 
 def test_text_cannot_break_a_table(tmp_path: Path) -> None:

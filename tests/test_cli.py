@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import gzip
 import json
 import re
 import subprocess
@@ -256,3 +257,36 @@ def test_the_models_of_a_run_are_its_trainings_in_order(tmp_path: Path, recipe: 
     run_toy(recipe, tmp_path / "run", until="ddpo")
     assert list(talkers(tmp_path / "run")) == ["dsft", "ddpo"]  # the toy base has no weights to talk to
     assert last_trained(tmp_path / "run") == "ddpo"
+
+
+SCORED = [
+    "eval alpacaeval score {}",
+    "eval mt-bench score {}",
+    "eval ifeval score --prompts {0} --responses {0}",
+    "pairs {} --compare",
+]
+
+
+@pytest.mark.parametrize("command", SCORED)
+def test_a_packed_file_and_a_folder_of_nothing_are_named(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed, folder = tmp_path / "rows.jsonl", tmp_path / "rows"
+    packed.write_bytes(gzip.compress(b'{"prompt": "p"}\n'))
+    folder.mkdir()
+    sentences = {
+        packed: "it is compressed, and its name does not say so; call it rows.jsonl.gz",
+        folder: "(this is a folder; name a file|the folder holds no file of rows; known are [^\n]+)",
+    }
+    for place, sentence in sentences.items():
+        assert main(command.format(place).split()) == 2
+        assert re.fullmatch(f"error: {place}: {sentence}\n", without_traceback(capsys)[1])
+
+
+def test_comparing_wants_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "result.json"
+    file.write_text("{}", encoding="utf-8")
+    assert main(["eval", "compare", str(file), str(file)]) == 2
+    assert re.fullmatch(
+        f"error: {file}: this is a file; give the model's folder, [^\n]+\n", without_traceback(capsys)[1]
+    )

@@ -42,6 +42,26 @@ def test_scripts_without_spaces_are_compared_by_their_characters() -> None:
     assert 0 < found[0][1] < 1 and 0 < found[0][2] < 1 and found[1][2] == 0.0
 
 
+def test_what_stands_before_such_a_script_is_a_word_of_its_own() -> None:
+    found = likenesses(["2023年に", "2023年", "1999年"])
+    assert found[0][1] > found[0][2] > 0
+
+
+def test_texts_without_a_word_are_alike_where_they_are_the_same() -> None:
+    found = likenesses(["👍", "👍", "👎", ""])
+    assert found[0][1] == 1.0 and found[0][2] == found[0][3] == 0.0
+
+
+@given(ANSWERS, st.data())
+def test_answers_that_say_the_same_and_score_the_same_tie_to_the_last_bit(
+    answers: list[tuple[float, str]], data: st.DataObject
+) -> None:
+    again = data.draw(st.sampled_from(answers))
+    answers.insert(data.draw(st.integers(0, len(answers))), again)
+    found = values(moved(heard([score for score, _ in answers]), [text for _, text in answers], CONFIG))
+    assert len({found[place] for place, answer in enumerate(answers) if answer == again}) == 1
+
+
 def test_support_weighs_others_by_how_well_they_are_liked() -> None:
     texts = ["Paris", "Paris", "Lyon", "Lyon"]
     even = supports([1.0, 1.0, 1.0, 1.0], texts)

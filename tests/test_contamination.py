@@ -54,6 +54,8 @@ def test_a_question_in_other_case_and_punctuation_is_found_whole(tmp_path: Path)
         "checked": ["talk"],
         "questions": 2,
         "overlapping": 1,
+        "train_rows": 2,
+        "overlapping_rows": 1,
         "rows": [{"step": "talk", "row": "b", "question": LONG, "share": 1.0}],
     }
 
@@ -66,6 +68,7 @@ def test_the_row_that_holds_most_of_a_question_is_shown(tmp_path: Path) -> None:
     assert alone["row"] == "part" and 0.5 < alone["share"] < 0.9
     both = overlaps([SHORT, LONG], {"one": first, "two": second})
     assert both["overlapping"] == 1 and both["checked"] == ["one", "two"]
+    assert (both["train_rows"], both["overlapping_rows"]) == (3, 3)
     assert both["rows"] == [{"step": "two", "row": "whole", "question": LONG, "share": 1.0}]
 
 
@@ -75,7 +78,8 @@ def test_neither_test_rows_nor_answers_nor_a_dozen_words_count(tmp_path: Path) -
         dialogue("said by the model", "Ask me something.", LONG),
         dialogue("too little", " ".join(LONG.split()[:12]), "Yes."),
     ]
-    assert overlaps([LONG], {"talk": step(tmp_path / "talk", "dialogues.jsonl", rows)})["overlapping"] == 0
+    found = overlaps([LONG], {"talk": step(tmp_path / "talk", "dialogues.jsonl", rows)})
+    assert (found["overlapping"], found["train_rows"], found["overlapping_rows"]) == (0, 2, 0)
 
 
 def test_every_kind_of_row_is_read(tmp_path: Path) -> None:
@@ -117,4 +121,6 @@ def test_no_more_than_so_many_rows_are_shown(tmp_path: Path) -> None:
 def test_a_step_without_rows_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="step judge holds no rows"):
         overlaps([SHORT], {"judge": tmp_path})
-    assert overlaps([SHORT], {}) == {"checked": [], "questions": 1, "overlapping": 0, "rows": []}
+    assert overlaps([SHORT], {}) == {
+        "checked": [], "questions": 1, "overlapping": 0, "train_rows": 0, "overlapping_rows": 0, "rows": []
+    }  # fmt: skip

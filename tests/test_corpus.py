@@ -395,6 +395,3 @@ def test_every_row_is_kept_dropped_or_lost(
         for row in rows:
             sides.setdefault(" ".join(row.messages[0].content.lower().split()).rstrip("?"), set()).add(row.split)
         assert all(len(side) == 1 for side in sides.values())
-
-
-# in a recipe

@@ -32,7 +32,8 @@ from favonius.serve.app import Limits
 from favonius.serve.demo.client import Client, Heard, side_by_side
 from favonius.serve.demo.duel import Duel, draw_sides, fight
 from favonius.serve.demo.looks import table_of_wins
-from favonius.serve.demo.server import Page, serving_page
+from favonius.serve.demo.markdown import without_html
+from favonius.serve.demo.server import Page, application, serving_page
 from favonius.serve.demo.standings import standings
 from favonius.serve.demo.votes import Reading, Vote, add, read
 from favonius.serve.models import Models
@@ -280,6 +281,43 @@ def test_who_may_see_the_page(sources: dict[str, ModelSource], tmp_path: Path) -
             assert css.headers["Access-Control-Allow-Origin"] is None
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Use <div> or </s>, a < b & c", "Use &lt;div> or &lt;/s>, a &lt; b & c"),
+        ("&lt; and &#60;", "&amp;lt; and &amp;#60;"),
+        ("`<b>` <b> ``a ` <i>`` <i>", "`<b>` &lt;b> ``a ` <i>`` &lt;i>"),
+        ("```html\n<p>\n```\n<p>", "```html\n<p>\n```\n&lt;p>"),
+        ("- a\n  ~~~\n  <p>\n  ~~~\n<p>", "- a\n  ~~~\n  <p>\n  ~~~\n&lt;p>"),
+        ("<p>\n```\n<p> is being writ", "&lt;p>\n```\n<p> is being writ"),
+        ("a ` b <i>\n` <i>", "a ` b &lt;i>\n` &lt;i>"),
+        ("$$a < b$$ $$ <i>", "$$a < b$$ $$ &lt;i>"),
+    ],
+)
+def test_tags_are_shown_and_not_obeyed(text: str, shown: str) -> None:
+    assert without_html(text) == shown
+
+
+@needs_gradio
+@pytest.mark.parametrize(
+    ("host", "named", "answer"),
+    [
+        ("127.0.0.1", "127.0.0.1", 200),
+        ("127.0.0.1", "localhost", 200),
+        ("::1", "[::1]", 200),
+        ("localhost", "127.0.0.1", 200),
+        ("127.0.0.1", "evil.example", 400),
+        ("::1", "evil.example", 400),
+    ],
+)
+def test_this_machines_names_are_answered(host: str, named: str, answer: int, tmp_path: Path) -> None:
+    from starlette.testclient import TestClient
+
+    page = Page("run", Client("http://127.0.0.1:1/v1"), ("a", "b"), tmp_path / "votes.jsonl")
+    asked = TestClient(application(page, host, None), base_url=f"http://{named}:7860")
+    assert asked.get("/theme.css").status_code == answer
+
+
 def status(address: str, data: bytes | None = None, **headers: str) -> int:
     try:
         with urlopen(Request(address, data, headers), timeout=60) as response:
@@ -341,10 +379,11 @@ def _send(page: Any, box: str, text: str) -> None:
 def _chat(page: Any) -> None:
     """A message gets an answer, another in its place, and is gone."""
     _short(page)
-    _send(page, "#chat-message", "What is the sky?")
+    question = "What is the <b>sky</b>?"  # a tag is shown, and not obeyed
+    _send(page, "#chat-message", question)
     page.locator("#regenerate:not([disabled])").wait_for()
     asked, said = (page.locator(f"#talk [data-testid={role}]") for role in ("user", "bot"))
-    assert asked.count() == said.count() == 1 and "What is the sky?" in asked.inner_text()
+    assert asked.count() == said.count() == 1 and question in asked.inner_text()
     first = said.inner_text()
     assert first.strip() and page.locator("#chat-message textarea").input_value() == ""
     page.locator("#regenerate").click()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from favonius.cli import main
 from favonius.evals.benchmarks.record import SCHEMA, Result, write
+from favonius.evals.benchmarks.rows import OVER_PARTS, counting_alike
 from favonius.evals.benchmarks.task import ItemRow, Metric
 from favonius.statistics import holm
 
@@ -149,6 +150,29 @@ def test_differing_judges_limits_and_sampling_are_named(tmp_path: Path, capsys: 
     assert "limit is nothing and 10" in err and err.count("\n") == 1
 
 
+def test_what_a_config_names_is_told_by_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One reference under two names is one; two references of one name are two."""
+    named = {"mine": ("dsft", "a" * 64, "b" * 64), "theirs": ("run/dsft", "a" * 64, "c" * 64)}
+    for label, (reference, first, second) in named.items():
+        config = CONFIG | {"reference": reference, "judge": {"model": "gpt"}}
+        save(
+            tmp_path / label / "sums", rows({"a": 1.0}), config=config,
+            named={"reference": first, "judge.model": second},
+        )  # fmt: skip
+    found, _ = asked(capsys, tmp_path / "mine", tmp_path / "theirs")
+    assert found["tasks"][0]["differences"] == ["judge.model is gpt (bbbbbbbb) and gpt (cccccccc)"]
+
+
+def test_the_engine_that_answered_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label, kind, room in (("mine", "transformers", 1024), ("theirs", "llamacpp", 2048)):
+        save(tmp_path / label / "sums", rows({"a": 1.0}), engine={"kind": kind, "context_tokens": room})
+    found, _ = asked(capsys, tmp_path / "mine", tmp_path / "theirs")
+    assert found["tasks"][0]["differences"] == ["answering.engine.kind is transformers and llamacpp"]
+    save(tmp_path / "theirs" / "sums", rows({"b": 1.0}), engine={"kind": "transformers", "context_tokens": 2048})
+    found, _ = asked(capsys, tmp_path / "mine", tmp_path / "theirs")
+    assert found["tasks"][0]["differences"] == ["answering.engine.context_tokens is 1024 and 2048"]
+
+
 def test_how_an_engine_works_is_no_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for label, slots, kind in (("mine", 4, "transformers"), ("theirs", 8, "llamacpp")):
         save(tmp_path / label / "sums", rows({"a": 1.0}), config=CONFIG | {"engine": {"kind": kind, "slots": slots}})
@@ -181,6 +205,25 @@ def test_items_weigh_what_they_say(tmp_path: Path, capsys: pytest.CaptureFixture
     held = found["tasks"][0]["metrics"]["loss"]
     assert held["difference"]["value"] == pytest.approx(-0.75) and held["weighs_otherwise"] == 1
     assert held["first"]["value"] == pytest.approx(1.25) and "tokenizers" in err
+
+
+def test_items_that_rest_on_something_else_are_other_items(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two runs ask alike and have other pairs; results of before this was written say nothing of it."""
+    mine = save(tmp_path / "mine" / "pairs", [row(name, 1.0, rests_on="one") for name in "abc"])
+    theirs = [row("a", 0.0, rests_on="one"), row("b", 0.0, rests_on="two"), row("c", 0.0)]
+    found, err = asked(capsys, mine, save(tmp_path / "theirs" / "pairs", theirs))
+    task = found["tasks"][0]
+    assert (task["items"], task["asked_otherwise"]) == (2, 1) and "other prompts, pairs or references" in err
+
+
+def test_parts_count_alike_whatever_each_model_was_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A took one question of each part, B three and one: of what both have each part counts half."""
+    one = [row("x1", 1.0, category="x"), row("y1", 0.0, category="y")]
+    more = [row("x1", 0.0, category="x"), row("x2", 0.0, category="x"), row("x3", 0.0, category="x")]
+    for label, own in (("mine", one), ("theirs", [*more, row("y1", 0.0, category="y")])):
+        save(tmp_path / label / "mmlu", counting_alike(own), protocol={"mean": OVER_PARTS})
+    held = asked(capsys, tmp_path / "mine", tmp_path / "theirs")[0]["tasks"][0]["metrics"]["grade"]
+    assert (held["difference"]["value"], held["difference"]["n"], held["weighs_otherwise"]) == (0.5, 2, 0)
 
 
 def test_categories_are_compared_by_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -255,6 +298,26 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence(
     assert "--texts -1" in refused(capsys, *two, "--texts", -1)
     (mine / "sums" / "result.json").write_text("{}")
     assert "sums" in refused(capsys, *two)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "sentence"),
+    [
+        ("items.jsonl", '{"id": "a", "unit": "a", "scores": {"grade": 1.0}}\n' * 2, "two rows have the id a"),
+        ("items.jsonl", '{"id": "a", "unit": "a", "scores": {"grade": NaN}}\n', "grade of a is nan"),
+        ("items.jsonl", '{"id": "a"}\n', "line 1: unit is missing"),
+        ("result.json", '{"schema": 1', "this is not whole JSON"),
+        ("result.json", '{"schema": 1}', "no result of this version"),
+        ("../../results.json", "{", "this is not whole JSON"),
+    ],
+)
+def test_a_damaged_result_is_refused_and_named(
+    two: tuple[Path, Path], capsys: pytest.CaptureFixture[str], file: str, text: str, sentence: str
+) -> None:
+    mine, theirs = two
+    (mine / "sums" / file).resolve().write_text(text, encoding="utf-8")
+    err = refused(capsys, mine.parent if file.startswith("..") else mine, theirs)
+    assert sentence in err and Path(file).name in err
 
 
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])

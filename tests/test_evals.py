@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from favonius.data.checks import Drops
 from favonius.engines.account import SpentError
 from favonius.evals import stage as evaluate
 from favonius.evals.compare import Contest, Judged, share_of_games, win_rate
 from favonius.evals.config import EvaluateConfig
-from favonius.evals.results import failures, verdict
+from favonius.evals.heldout import HeldOut
+from favonius.evals.results import Units, failures, results, verdict
 from favonius.files import read_json
 from favonius.judges.config import EnsembleJudge, JudgeConfig, LikelihoodJudge, PairwiseJudge
 from favonius.judges.judge import Failure, Judgement, Score, Verdict
@@ -210,6 +212,19 @@ def test_evaluate_writes_the_table(world: Path, monkeypatch: pytest.MonkeyPatch)
     assert "base loses to dSFT" in results["verdict"]
     assert results["win_matrix"]["dSFT"]["base"]["value"] == 1.0
     assert stats(world / "e")["kept"] == 32 and stats(world / "e")["tokens of the judge"] > 0
+
+
+def test_held_out_rows_of_one_prompt_are_one_unit() -> None:
+    """Pairs and dialogues of one prompt rest on one another; intervals are over prompts."""
+    units = Units(dialogues={"d1": "x", "d2": "x", "d3": "y"}, pairs={"p1": "x", "p2": "x", "p3": "y"})
+    teacher = {"d1": (-2.0, 1), "d2": (-4.0, 2), "d3": (-3.0, 3)}
+    own = HeldOut(teacher, {"p1": (-1.0, -2.0, 1, 1), "p2": (-1.0, -2.0, 1, 1), "p3": (-3.0, -2.0, 1, 1)}, Drops())
+    base = HeldOut(teacher, dict.fromkeys(("p1", "p2", "p3"), (-2.0, -2.0, 1, 1)), Drops())
+    one = config(LikelihoodJudge(model=ModelRef("judge")), baseline="base")
+    values = table(results(one, Judged(MARK, (), 0), {"base": base, "dSFT": own}, units, judge_is_teacher=False))
+    assert values["nll"]["dSFT"]["value"] == 1.5 and values["nll"]["dSFT"]["n"] == 2
+    for key in ("implied_accuracy", "pair_accuracy"):
+        assert values[key]["dSFT"]["value"] == pytest.approx(2 / 3) and values[key]["dSFT"]["n"] == 2
 
 
 PAIRWISE = PairwiseJudge(model=ModelRef("judge"))

@@ -322,7 +322,8 @@ def test_an_adapter_over_its_base_is_the_merged_model(tmp_path: Path) -> None:
     write = {"adapter": lambda folder: save_adapter(base, model, trained, folder)}
     step = a_run(tmp_path / "run", whole, tiny_tokenizer(), **write)
     folder = export(Export(step, "adapter"), quiet())
-    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "someone/base@main"
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    assert (settings["base_model_name_or_path"], settings["revision"]) == ("someone/base", "main")
     assert "adapter_model.safetensors" in {name for name, _ in listed(folder)}
     file = step / "adapter" / "adapter_model.safetensors"
     save_file({key: tensor * 3 for key, tensor in load_file(file).items()}, file, {"format": "pt"})

@@ -140,6 +140,16 @@ def test_a_continuation_without_tokens_of_its_own_is_refused(sides: Sides) -> No
         sides.ours.loglikelihood([Instance("loglikelihood", {}, ("the fox", ""), 0)], disable_tqdm=True)
 
 
+def test_a_context_of_spaces_alone_is_the_begin_token() -> None:
+    """Where no begin token is put before a text, theirs fails."""
+    lm = Sides("llama", bos=False).ours
+    asked = [Instance("loglikelihood", {}, pair, 0) for pair in (("  ", "the fox"), ("", "  the fox"))]
+    spaces, nothing = lm.loglikelihood(asked, disable_tqdm=True)
+    assert spaces == nothing
+    (written,) = lm.generate_until([Instance("generate_until", {}, ("", {"max_gen_toks": 3}), 0)])
+    assert isinstance(written, str)
+
+
 def test_what_is_too_long_is_counted() -> None:
     sides = Sides("llama")
     sides.agree([(text(random.Random(0), 300), " the"), ("the", " fox")])

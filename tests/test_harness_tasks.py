@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from favonius.evals.benchmarks.config import Harness
 from favonius.evals.benchmarks.task import Desk, Scored
 from favonius.progress import Progress
 from favonius.run import Context, Inputs, ModelSource
-from tests.tiny import save_tiny
+from tests.tiny import save_tiny, tiny_model
 
 pytest.importorskip("lm_eval")
 
 from favonius.evals.harness.boards import board
+from favonius.evals.harness.shapes import HellaSwag
 from favonius.evals.harness.task import HarnessTask
 
 
@@ -115,6 +117,30 @@ def test_a_task_over_local_rows(task: str, model: ModelSource, tmp_path: Path) -
         assert "How does the fox answer question" in one.prompt and len(one.answers) == 1
     assert not list(tmp_path.glob("*.sqlite*"))
     assert ("MedConceptsQA" in opening.title) == any("25 %" in note for note in found.notes)
+
+
+def test_training_data_is_searched_for_the_words_of_a_question_alone(tmp_path: Path) -> None:
+    """A label and marks that only the data set has would hide a short question."""
+    rows = [{**row("hellaswag", n), "ctx_a": f"[header] How to run [title] Breathe {n}."} for n in range(6)]
+    assert [HellaSwag.model_validate(one).sought for one in rows[:2]] == [
+        "How to run Breathe 0. the fox", "How to run Breathe 1. the fox"
+    ]  # fmt: skip
+    assert HellaSwag.model_validate(rows[0]).shown == "Foxes: [header] How to run [title] Breathe 0. the fox"
+    assert (
+        opened(data(tmp_path / "rows", "hellaswag"), "hellaswag", shots=0).texts[0] == f"{QUESTION.format(n=0)} the fox"
+    )
+
+
+def test_a_model_that_reads_nothing_scores_nothing(tmp_path: Path) -> None:
+    """Of NaNs the first would be the likeliest choice."""
+    broken = tiny_model("llama")
+    broken.get_input_embeddings().weight.data.fill_(math.nan)
+    broken.save_pretrained(save_tiny(tmp_path / "model"))
+    found = measured(
+        opened(data(tmp_path / "rows", "arc"), "arc", shots=0), ModelSource("nan", tmp_path / "model", "nan"), tmp_path
+    )
+    assert all(score is None for one in found.rows for score in one.scores.values())
+    assert "NaN" in str(found.rows[0].note)
 
 
 def test_arc_scores_are_reckoned_from_the_log_likelihoods(model: ModelSource, tmp_path: Path) -> None:

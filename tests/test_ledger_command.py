@@ -8,7 +8,9 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,10 +18,11 @@ from favonius.cli import main
 from favonius.engines.ledger import Answer, Ledger
 from favonius.engines.ledger_books import DOLLAR, Selection
 from favonius.engines.ledger_changes import UNUSABLE
+from favonius.engines.ledger_view import UnreadableError, looked_into
 from favonius.files import write_json
 from favonius.run import locked
 from favonius.types import Request
-from tests.ledgers import MODEL, ask, done, in_file, said
+from tests.ledgers import MODEL, ask, done, in_file, old_file, said
 
 
 @pytest.fixture
@@ -92,6 +95,66 @@ def test_export(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "a file stands where a folder is needed" in out(
         capsys, run, "--export", run / "rows.file" / "x.jsonl", code=2
     )
+
+
+def test_looking_needs_nothing_but_to_read(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a read-only disk, on which SQLite cannot make a log either, and no lock can be taken."""
+
+    def connected(address: str, **settings: Any) -> sqlite3.Connection:
+        assert "mode=ro&immutable=1" in address
+        return connect(address, **settings)
+
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+    (run / "ledger.sqlite.lock").unlink()
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    monkeypatch.setattr(sqlite3, "connect", connected)
+    for arguments in ((), ("--json",), ("--failures",), ("--export", tmp_path / "rows.jsonl")):
+        assert out(capsys, run, *arguments)
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_looking_sees_what_a_run_at_work_has_written(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Ledger(run / "ledger.sqlite", "answers") as ledger:
+        done(ledger.put(ask("late"), said("in the log alone"), 1.0))
+        assert "34 rows" not in out(capsys, run, "--export", run / "rows.jsonl")
+        assert "in the log alone" in (run / "rows.jsonl").read_text(encoding="utf-8")
+
+
+def test_what_was_written_while_it_was_read_is_told(run: Path) -> None:
+    path = run / "ledger.sqlite"
+    for first in (True, False):
+        with pytest.raises(UnreadableError, match=r"ledger\.sqlite: a run wrote into it while it was read; look again"):
+            with looked_into(path) as ledger:
+                assert ledger.spend()
+                with Ledger(path, "late") as writer:
+                    done(writer.put(ask("more", sample=first), said("word " * 2_000), 0.1))
+                if first:
+                    raise UnreadableError(path, "it cannot be read (database disk image is malformed)")
+
+
+def test_a_ledger_in_whose_making_a_run_was_killed_is_empty(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "ledger.sqlite").write_bytes(b"")
+    assert "$0.00 spent" in out(capsys, run) and (run / "ledger.sqlite").read_bytes() == b""
+
+
+def test_older_ledgers_are_brought_up_to_date_and_newer_ones_refused(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old_file(run / "old.sqlite", [(ask(number), said(number), 1.0) for number in range(3)])
+    (run / "old.sqlite").rename(run / "ledger.sqlite")
+    assert [row["requests"] for row in json.loads(out(capsys, run, "--json"))["spend"]] == [3]
+    database = sqlite3.connect(run / "ledger.sqlite")
+    database.execute("PRAGMA user_version=99")
+    database.close()
+    assert "written by a newer favonius" in out(capsys, run, code=2)
+
+
+def test_a_damaged_ledger_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "ledger.sqlite").write_bytes(b"no database, whatever it says " * 100)
+    said = out(capsys, run, code=1)
+    assert re.fullmatch(r"error: .*ledger\.sqlite: it cannot be read \(file is not a database\); [^\n]+\n", said)
 
 
 def test_pruning_wants_a_yes_keeps_the_money_counted_and_waits_for_a_run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import sqlite3
@@ -16,21 +15,7 @@ from favonius.engines import ledger as ledger_module
 from favonius.engines import ledger_schema
 from favonius.engines.ledger import Ledger
 from favonius.errors import FavoniusError, UserError
-from favonius.types import Completion, Request, digest
-from tests.ledgers import ask, do, done, in_file, said
-
-OLD_TABLE = """
-CREATE TABLE IF NOT EXISTS completions (
-  key TEXT PRIMARY KEY,
-  model TEXT NOT NULL,
-  request TEXT NOT NULL,
-  completion TEXT NOT NULL,
-  prompt_tokens INTEGER NOT NULL,
-  completion_tokens INTEGER NOT NULL,
-  seconds REAL NOT NULL,
-  created REAL NOT NULL
-) WITHOUT ROWID
-"""
+from tests.ledgers import ask, do, done, in_file, old_file, said
 
 
 @pytest.fixture
@@ -162,20 +147,6 @@ def test_an_error_of_ours_reaches_the_callers_as_it_is(path: Path, monkeypatch: 
 
 
 # ---- files of other versions
-
-
-def old_file(path: Path, rows: list[tuple[Request, Completion, float]], without: tuple[str, ...] = ()) -> None:
-    """What favonius 0.1 wrote: keys over all fields; `without` names fields of Sampling it did not know yet."""
-    database = sqlite3.connect(path)
-    database.execute("PRAGMA journal_mode=WAL")
-    database.execute(OLD_TABLE)
-    database.execute("PRAGMA user_version=1")
-    for request, completion, created in rows:
-        told = request.model_dump(mode="json", exclude={"logprobs": True, "sampling": set(without)})
-        row = (digest(told), request.model, json.dumps(told), completion.model_dump_json(), 3, 2, 1.5, created)
-        database.execute("INSERT INTO completions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-    database.commit()
-    database.close()
 
 
 def test_a_file_of_schema_1_is_taken_over(path: Path) -> None:

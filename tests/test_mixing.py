@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from favonius.data.fair_turns import turns, whole_shares
 from favonius.data.mixing import Mixture, Part, Pick, shuffled
-from favonius.data.splits import in_fraction, opening, share_of, split_of
+from favonius.data.splits import in_fraction, opening, share_of, split_of, weighted
 from favonius.errors import UserError
 from favonius.types import Message
 
@@ -172,6 +172,17 @@ def test_sides_are_the_same_on_every_machine() -> None:
         "test",
         "test",
     ]
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.floats(0, 1), min_size=1), st.floats(0, 1, exclude_max=True))
+def test_a_weighted_draw_takes_only_what_has_weight(weights: dict[str, float], at: float) -> None:
+    if sum(weights.values()) > 0:
+        assert weights[weighted(weights, at)] > 0
+
+
+def test_shares_lie_side_by_side_in_their_order() -> None:
+    assert [weighted({"a": 3.0, "b": 0.0, "c": 1.0}, at) for at in (0.0, 0.74, 0.76)] == ["a", "a", "c"]
+    assert weighted({"a": 0.1, "b": 0.0}, 0.9999999) == "a"
 
 
 def test_a_conversation_goes_where_its_first_question_goes() -> None:

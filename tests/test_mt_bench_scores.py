@@ -91,6 +91,12 @@ def test_the_radar_says_and_draws_every_number() -> None:
     assert str(chart.svg) == str(radar("MT-Bench", "mean grade", models, "radar-1").svg)
 
 
+def test_a_dollar_in_a_name_begins_no_formula() -> None:
+    names = [r"$\\nonsense$", "$5", "a < b & c"]
+    drawn = Page(str(radar("t", "u", {"a": dict.fromkeys(names, 5.0)}, "r").svg))
+    assert all(name in drawn.text for name in names)
+
+
 def test_a_radar_holds_one_to_four_models() -> None:
     full = dict.fromkeys(CATEGORIES, 5.0)
     four = radar("t", "u", {str(number): full for number in range(4)}, "r")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from favonius import files
 from favonius.cli import main
 from favonius.data.convert import convert
 from favonius.data.exports import PAIR_FORMS, PairForm, exported
@@ -75,6 +78,19 @@ def test_a_file_becomes_pairs(file: Path, capsys: pytest.CaptureFixture[str]) ->
     again = file.with_name("again.jsonl")
     assert main(["pairs", str(file), "--out", str(again)]) == 0
     assert again.read_bytes() == out.read_bytes()
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "synced", full)
+    out = file.with_name("pairs.jsonl")
+    assert main(["pairs", str(file), "--out", str(out)]) == 1
+    assert f"error: no space left on the disk that holds {out}; free some" in capsys.readouterr().err
+    assert list(file.parent.iterdir()) == [file]
 
 
 @pytest.mark.parametrize(

@@ -343,6 +343,14 @@ def test_an_ensemble_of_real_judges(world: Path, monkeypatch: pytest.MonkeyPatch
     assert sum(count for cause, count in found.failures.items() if cause.startswith("one: ")) == 12
 
 
+def test_a_majority_is_shown_in_reverse_for_its_card(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speak(monkeypatch, {"teacher": likes_the_first, "other": likes_the_first})
+    members = {name: PairwiseJudge(model=ModelRef(name), both_orders=False) for name in ("teacher", "other")}
+    spoken(world, EnsembleJudge(judges=dict(members), combine="majority"), card=CardConfig(cases=4))
+    flips = card(world).order.flips.estimate
+    assert flips is not None and flips.value == 1.0
+
+
 def test_a_consensus_of_real_judges(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def critic(request: Request) -> str:
         text = request.messages[-1].content

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -177,6 +179,12 @@ def test_numbers_that_only_python_writes_are_missing(name: str, form: str, tmp_p
     assert values(path) == [{"a": None, "b": [None, 1], "c": "NaN"}]
 
 
+def test_lines_are_known_for_lines_though_the_first_lacks_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"a": NaN}\n{"a" 1}\n{"a": 2}\n')
+    assert [row.value["a"] for row in open_rows(str(path), salvage=True)] == [None, 2]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "parts"),
     [
@@ -302,12 +310,45 @@ def test_a_hub_spec_is_strict(spec: str) -> None:
     assert "hf://owner/name[@revision][/config]" in refusal(spec)
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".zst", zstandard.ZstdCompressor().compress)])
+def test_a_compressed_file_must_say_so_in_its_name(
+    name: str, suffix: str, pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(pack(lines(ROWS)))
+    sentence = f"{path}: it is compressed, and its name does not say so; call it {name}{suffix}"
+    for salvage in (False, True):  # its rows are not lost
+        with pytest.raises(UserError) as caught:
+            list(open_rows(str(path), salvage=salvage))
+        assert str(caught.value) == sentence
+    (tmp_path / "a.jsonl").write_bytes(b"")
+    assert list(open_rows(str(tmp_path / "a.jsonl"))) == []
+
+
 def test_a_hub_that_cannot_be_reached_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> None:
         raise OSError("no route to host")
 
     monkeypatch.setattr(hub.HfApi, "dataset_info", offline)
     with pytest.raises(FavoniusError, match=r"owner/name could not be fetched from the hub \(no route to host\)"):
+        open_rows("hf://owner/name")
+
+
+def test_a_full_disk_and_a_cache_that_is_not_ours_are_no_missing_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(code: int) -> None:
+        def info(*_: object, **__: object) -> None:
+            raise OSError(code, os.strerror(code), str(tmp_path / "blobs"))
+
+        monkeypatch.setattr(hub.HfApi, "dataset_info", info)
+
+    failing(errno.ENOSPC)
+    with pytest.raises(FavoniusError, match=rf"no space left on the disk that holds {tmp_path}/blobs; free some"):
+        open_rows("hf://owner/name")
+    failing(errno.EACCES)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/blobs: its rights do not allow this"):
         open_rows("hf://owner/name")
 
 

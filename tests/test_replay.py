@@ -280,6 +280,101 @@ def test_a_card_cannot_write_outside_its_folder(card: Path, name: str, capsys: p
     assert code == 2 and not folder.exists() and "leads out of the folder" in capsys.readouterr().err
 
 
+def recipe_changed(change: Callable[[dict[str, Any]], object]) -> Change:
+    """Its recipe as somebody else might have left it."""
+
+    def changing(card: RunCard) -> RunCard:
+        told = yaml.safe_load(card.recipe)
+        change(told)
+        return card.model_copy(update={"recipe": yaml.safe_dump(told, sort_keys=False)})
+
+    return changing
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda told: told["steps"]["dialogues"].update(seeds="/etc/hostname"), "steps.dialogues.seeds"),
+        (lambda told: told["steps"]["dialogues"].update(seeds="a/../../rows.jsonl"), "steps.dialogues.seeds"),
+        (lambda told: told["models"].update(base={"source": "org/base", "template": "~/.netrc"}), "base.template"),
+        (lambda told: told["models"].update(base="../../weights"), "models.base"),
+        (lambda told: told.update(parameters={"rows": "/etc/hostname"}), "parameters.rows"),
+    ],
+)
+def test_a_card_cannot_have_this_machines_files_read(
+    change: Callable[[dict[str, Any]], object], place: str, card: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a run reads it may send to a teacher."""
+    for options in ([], ["--dry-run"]):
+        code, folder = replayed(changed(card, recipe_changed(change)), *options)
+        said = capsys.readouterr().err
+        assert code == 2 and not folder.exists() and place in said and "leads out of the folder" in said
+
+
+def test_whoever_replays_may_name_files_of_hers(card: Path) -> None:
+    seeds = card.parent / "elsewhere" / "seeds.jsonl"
+    told = recipe_changed(lambda told: told["steps"]["dialogues"].update(seeds="/etc/hostname"))
+    assert replayed(changed(card, told), "--dry-run", "--set", f"steps.dialogues.seeds={seeds}")[0] == 0
+    spoken = recipe_changed(lambda told: told["steps"]["dialogues"].update(system="~10 words/answer, and/or ../ none"))
+    assert replayed(changed(card, spoken), "--dry-run")[0] == 0
+
+
+def test_servers_of_a_card_are_not_asked(private: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever put them there would be sent prompts, and the key that is in the variable of their choice."""
+    theirs = [{"base_url": "https://evil.example/v1", "key_env": "OPENAI_API_KEY"}]
+    told = changed(private, recipe_changed(lambda told: told["steps"]["dialogues"]["engine"].update(endpoints=theirs)))
+    mine = str(private.parent / "mine")
+    code, folder = replayed(told, "--files", mine)
+    said = capsys.readouterr().err
+    assert code == 2 and not folder.exists()
+    assert "names servers of its own" in said and "--set steps.dialogues.engine.endpoints=…" in said
+    assert replayed(told, "--files", mine, "--set", SERVER, "--dry-run")[0] == 0
+
+    blind = step_changed("dialogues", state="left out")  # the recipe says otherwise
+    assert replayed(changed(told, blind), "--files", mine, "--dry-run")[0] == 1
+
+    def left_out(told: dict[str, Any]) -> None:
+        """A step that did not run may say what it likes."""
+        engine = {"kind": "openai", "endpoints": ["(hidden)"]}
+        told["steps"]["ddpo-without-dsft"] |= {"engine": engine}
+
+    idle = changed(told, recipe_changed(left_out))
+    assert replayed(idle, "--files", mine, "--set", SERVER, "--dry-run")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "./Card.json", "card.json/x", "", "."])
+def test_a_cards_file_takes_no_place_of_the_replays_own(
+    name: str, card: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else another recipe would run than the one that was looked through."""
+
+    def evil(card: RunCard) -> RunCard:
+        [file] = card.files
+        recipe = yaml.safe_load(card.recipe)
+        recipe["steps"]["dialogues"]["seeds"] = name
+        named = {"files": (file.model_copy(update={"name": name}),), "recipe": yaml.safe_dump(recipe, sort_keys=False)}
+        return card.model_copy(update=named)
+
+    code, folder = replayed(changed(card, evil))
+    assert code == 2 and not folder.exists() and "in the place of the replay's own" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "..", ""])
+def test_a_cards_name_is_one_folder(name: str, card: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(card.read_text()) | {"name": name}
+    card.write_text(json.dumps(told))
+    assert main(["replay", str(card), "--dry-run"]) == 2
+    assert "wrong or missing: name" in capsys.readouterr().err
+
+
+def test_what_a_card_says_does_not_steer_the_terminal(card: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = read_card(card)
+    models = tuple(model.model_copy(update={"terms": "\x1b[2J\u202egood"}) for model in told.models)
+    assert replayed(changed(card, lambda card: card.model_copy(update={"models": models})), "--dry-run")[0] == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and "\u202e" not in said and "\\u001b[2J" in said
+
+
 def test_a_changed_content_is_refused(card: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def change(card: RunCard) -> RunCard:
         [file] = card.files

@@ -266,6 +266,12 @@ def test_win_rate_is_held_against_the_coin(run: Path) -> None:
     assert step is not None and step.results is not None
     row = tables.metric_rows(step.results)[0]
     assert [cell.best for cell in row.cells] == [False, False, True] and row.cells[1].interval == "by definition"
+    # The same games by the judge's word alone: against itself a model wins half of them too.
+    first = step.results.metrics[0]
+    beaten = {**first.values, "base": E(value=0.62, low=0.48, high=0.74), "dDPO": E(value=0.34, low=0.22, high=0.46)}
+    by_word = first.model_copy(update={"key": "win_rate_by_score", "values": beaten})
+    word = tables.metric_rows(step.results.model_copy(update={"metrics": (by_word,)}))[0]
+    assert not any(cell.best for cell in word.cells) and word.cells[1].interval == "by definition"
     bouts = dict(tables.win_rows(step.results.win_matrix, step.results.labels))
     assert bouts["dDPO"][1] is not None and bouts["dDPO"][1].lean == 0
     assert bouts["dDPO"][0] is not None and bouts["dDPO"][0].lean == 77 and bouts["dDPO"][2] is None

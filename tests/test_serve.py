@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -233,6 +234,7 @@ def asked(**options: Any) -> bytes:
         (asked(seed=None).replace(b"null", b"NaN"), "the body is no JSON"),
         (asked(top_logprobs=2), "top_logprobs: goes with logprobs: true"),
         (asked(stop=[1]), "stop: input should be a valid string"),
+        (asked(stop=["a"] * 17), "stop: at most 16 texts"),
         (asked(top_k=40), "top_k is not supported"),
         (asked(best_of=3), "best_of is not supported"),
     ],
@@ -259,6 +261,18 @@ def test_a_page_of_another_host_is_not_answered(models: Models) -> None:
         assert status == 403 and "not to evil.example" in told["error"]["message"]
     with served(models, key=KEY, host="127.0.0.1") as address:  # behind a proxy of the same machine, say
         assert post(address, asked(), Host="mine.example", Authorization=f"bearer {KEY}")[0] == 200
+
+
+def test_a_body_that_trickles_in_is_given_up(models: Models) -> None:
+    """Else whoever sends nothing more keeps a place for as long as an answer may take."""
+    with served(models, Limits(at_once=1, sending_seconds=0.2)) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as line:
+            head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            line.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+            told = line.recv(65536).decode()
+        assert told.startswith("HTTP/1.1 408 ") and "did not arrive within 0.2 seconds" in told
+        assert post(address, asked())[0] == 200
 
 
 def test_what_is_no_json_is_refused(address: str) -> None:

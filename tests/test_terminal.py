@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import os
 import signal
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
+from favonius.chat.format import ChatFormat
 from favonius.data.rows import read_rows
+from favonius.engines.writing import Written
 from favonius.run import ModelSource
+from favonius.serve import terminal
 from favonius.serve.terminal import chat
-from favonius.types import Dialogue, Sampling
+from favonius.types import Completion, Dialogue, Sampling
 from tests.tiny import save_tiny
 
 
@@ -113,3 +117,32 @@ def test_what_cannot_be_answered_is_taken_back(sources: dict[str, ModelSource]) 
     assert shown[2] == ""
     assert shown[3] == "[/nonsense is no command; /help lists them]"
     assert "/regenerate" in shown[4]
+
+
+class Steering:
+    """An engine whose answer would clear the screen."""
+
+    model, context_tokens = "m", 64
+
+    def __init__(self, source: ModelSource, config: object) -> None:
+        self.form = ChatFormat.load(source)
+
+    def __enter__(self) -> Steering:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    async def write(self, prompted: object) -> AsyncGenerator[str | Written, None]:
+        for piece in ("\x1b[2J", "a\r\nb\x07"):
+            yield piece
+        yield Written(Completion(text="\x1b[2Ja", finish="stop", prompt_tokens=1, completion_tokens=2))
+
+
+def test_what_a_model_writes_does_not_steer_the_terminal(
+    sources: dict[str, ModelSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "TransformersEngine", Steering)
+    _, answer, history, *_ = talk(sources, "Hello?", "/history")
+    assert answer == "\\u001b[2Ja\nb\\u0007"
+    assert "assistant: \\u001b[2Ja" in history

@@ -116,7 +116,7 @@ def _note(path: Path, line: str) -> None:
         file.write(line + "\n")
 
 
-def toy_model(name: str, config: ModelConfig, folder: Path, progress: Progress) -> ModelSource:
+def toy_model(name: str, config: ModelConfig, folder: Path, progress: Progress, for_llama: bool) -> ModelSource:
     return ModelSource(name, folder / "no-weights", digest([config.source, config.template]))
 
 

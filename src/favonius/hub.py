@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
+from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -14,7 +16,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from favonius.errors import FavoniusError, UserError, brief
+from favonius.errors import FavoniusError, UserError, brief, machine_failures
+from favonius.files import refusal
 
 UNREACHABLE = cast("tuple[type[Exception], ...]", (LocalEntryNotFoundError, *HfHubHTTPError.__bases__))
 """Among them OSError, and what the client's HTTP library raises itself where there is no network."""
@@ -22,10 +25,12 @@ UNREACHABLE = cast("tuple[type[Exception], ...]", (LocalEntryNotFoundError, *HfH
 
 @contextmanager
 def hub_failures(repository: str, revision: str | None, missing: str) -> Iterator[None]:
-    """UserError where repository or revision is not there (`missing` says so) or not open to this user,
-    FavoniusError where the hub cannot be reached and its cache on this machine does not hold what is wanted."""
+    """UserError where repository or revision is not there (`missing` says so) or not open to this user, and where the
+    hub's cache on this machine may not be written; FavoniusError where that disk is full, or where the hub cannot be
+    reached and the cache does not hold what is wanted."""
     try:
-        yield
+        with machine_failures(Path(HF_HUB_CACHE)):
+            yield
     except GatedRepoError as error:
         raise UserError(
             f"{repository} wants its terms accepted on its hub page first, and a login (hf auth login)"
@@ -35,6 +40,8 @@ def hub_failures(repository: str, revision: str | None, missing: str) -> Iterato
     except RepositoryNotFoundError as error:
         raise UserError(missing) from error
     except UNREACHABLE as error:
+        if isinstance(error, OSError) and (sentence := refusal(error)) is not None:
+            raise UserError(sentence) from error
         at = f" at {revision}" if revision else ""
         raise FavoniusError(
             f"{repository}{at} could not be fetched from the hub ({brief(error)}) and is not wholly in its cache; "

@@ -31,7 +31,7 @@ def run_card(folder: Path, with_contents: bool = True) -> RunCard:
     """
     run, place = read_run(folder), read_place(folder)
     private = Private(Public(folder), card_names(run, place))
-    found = measured(folder, private)
+    found = measured(folder, [step.name for step in run.steps], private)
     steps = tuple(_step(step, private) for step in run.steps)
     models = tuple(_models(run, private, lambda source: is_local(source, place)))
     money = bill(run, private.public)

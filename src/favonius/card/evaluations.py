@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +46,14 @@ class Measured:
     safety: tuple[str, ...]
 
 
-def measured(run: Path, private: Private) -> Measured:
-    """What lies in the steps of `run` that are finished."""
+def measured(run: Path, names: Sequence[str], private: Private) -> Measured:
+    """What lies in the steps of `run` that are finished, in the order of `names`, the recipe's steps; others follow."""
     evaluations: list[Evaluation] = []
     benchmarks: list[Benchmark] = []
     sentences: list[str] = []
-    for file in sorted(run.glob("*/results.json")):
+    places = {name: place for place, name in enumerate(names)}
+    files = sorted(run.glob("*/results.json"), key=lambda file: file.parent.name)
+    for file in sorted(files, key=lambda file: places.get(file.parent.name, len(places))):
         step = StepFolder(file.parent)
         identity = step.identity()
         if identity is None:

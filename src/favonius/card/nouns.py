@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from favonius.errors import UserError
 from favonius.files import require_file, write_json
@@ -195,13 +195,20 @@ class PublishedTable(Noun):
     rows: tuple[PublishedRow, ...]
 
 
+def _one_folder(name: str) -> str:
+    """A replay makes a folder of this name."""
+    if name in ("", ".", "..") or any(mark in name for mark in "/\\\0"):
+        raise ValueError("must be the name of one folder")
+    return name
+
+
 class RunCard(Noun):
     """A whole run. Two cards can be held against each other (`favonius replay`)."""
 
     kind: Literal["favonius run card"] = KIND
     schema_version: Literal[1] = SCHEMA
     favonius: str
-    name: str
+    name: Annotated[str, AfterValidator(_one_folder)]
     finished_at: str | None
     """When the last step did."""
     with_ablations: bool

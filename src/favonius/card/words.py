@@ -11,7 +11,9 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from favonius.card.nouns import CardModel, CardStep, Evaluation, PublishedTable, RunCard
+from favonius.card.evaluations import SAFETY
+from favonius.card.nouns import CardMetric, CardModel, CardStep, Evaluation, PublishedTable, RunCard
+from favonius.card.trainings import settings, taught
 from favonius.progress import clock
 from favonius.report.gather import Estimate
 from favonius.report.wording import NONE, measure
@@ -36,12 +38,10 @@ def model_card(card: RunCard, step: str, title: str, how: str, checks: Sequence[
     """The README of the model that `step` made. `how` tells what lies beside it, `checks` what was found equal before
     it was written, `library` what loads it, by the hub's name."""
     told = _lineage(card, step)
-    intro = (
-        f"A chat model, trained with Favonius {card.favonius}: a base model learns from a teacher's dialogues (dSFT) "
-        "and from feedback on its answers (dDPO)."
-    )
+    lessons = "" if told.own is None else f": {taught(card, told.own)}"
     front = yaml.safe_dump(_front(told, library), sort_keys=False, allow_unicode=True).strip()
-    return _rendered(card, told, title, f"{intro} {how}", front, checks)
+    intro = f"A chat model, trained with Favonius {card.favonius}{lessons}. {how}"
+    return _rendered(card, told, title, intro, front, checks)
 
 
 def run_in_words(card: RunCard) -> str:
@@ -60,7 +60,7 @@ def shown_source(source: str) -> str:
 
 def _rendered(card: RunCard, told: Told, title: str, intro: str, front: str, checks: Sequence[str]) -> str:
     page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    page.filters.update(cell=_cell, short=lambda digest: digest[:DIGEST], source=shown_source, clock=clock)
+    page.filters.update(cell=_cell, line=_line, short=lambda digest: digest[:DIGEST], source=shown_source, clock=clock)
     names = {step.name for step in told.steps}
     text = (files("favonius.card") / "card.md.j2").read_text(encoding="utf-8")
     return page.from_string(text).render(
@@ -71,6 +71,7 @@ def _rendered(card: RunCard, told: Told, title: str, intro: str, front: str, che
         front=front,
         checks=checks,
         steps=[_step(step) for step in told.steps],
+        trainings=settings(told.steps),
         filters=[(step.name, one) for step in told.steps for one in step.filters],
         inputs=[file for file in card.files if names.intersection(file.read_by)],
         asked=[one for one in card.asked if one.step in names],
@@ -80,6 +81,9 @@ def _rendered(card: RunCard, told: Told, title: str, intro: str, front: str, che
         versions=_versions(told.steps),
         machines=list(dict.fromkeys(_machine(step) for step in told.steps if step.machine is not None)),
         seeds=", ".join(f"{place} {seed}" for place, seed in card.seeds.items() if place.split(".")[0] in names),
+        finished=((told.own or card).finished_at or "")[:10],
+        limits=[*_own_limits(card, told), *card.limits],
+        fence=_fence(card.recipe),
     )
 
 
@@ -100,6 +104,13 @@ def _lineage(card: RunCard, name: str) -> Told:
         evaluations=[one for one in card.evaluations if _label(one, own) is not None] if digest else [],
         own=own,
     )
+
+
+def _own_limits(card: RunCard, told: Told) -> Iterator[str]:
+    """What was measured of other models of the run, and not of this one."""
+    is_measured, is_own = (any(one.kind == SAFETY for one in tables) for tables in (card.evaluations, told.evaluations))
+    if is_measured and not is_own:
+        yield "The safety of this model was not measured: what the run measured of another says nothing of it."
 
 
 def _label(evaluation: Evaluation, own: CardStep | None) -> str | None:
@@ -151,11 +162,24 @@ def _table(one: Evaluation, own: CardStep | None) -> dict[str, Any]:
     for metric in one.metrics:
         cells = [_figure(metric.values.get(label), metric.unit) for label in labels]
         if any(cell != NONE for cell in cells):
-            rows.append([f"{metric.title} ({metric.unit})" if metric.unit else metric.title, *cells])
+            rows.append([_named(metric), *cells, _sizes(metric, labels)])
     title = " · ".join(part for part in (one.step, one.title) if part)
     own_label = _label(one, own)
+    notes = [f"{metric.title}: {metric.note}" for metric in one.metrics if metric.note]
     return {"title": title, "judge": one.judge, "own": own_label, "labels": labels, "rows": rows,
-            "notes": [*one.notes, *_against(one, own_label)]}  # fmt: skip
+            "notes": [*notes, *one.notes, *_against(one, own_label)]}  # fmt: skip
+
+
+def _named(metric: CardMetric) -> str:
+    """With its unit, and an arrow that says which way is better."""
+    way = {"higher": " ↑", "lower": " ↓", None: ""}[metric.better]
+    return (f"{metric.title} ({metric.unit})" if metric.unit else metric.title) + way
+
+
+def _sizes(metric: CardMetric, labels: Sequence[str]) -> str:
+    """Of how many observations each value of a row is, once where they are as many."""
+    known = [value.n for label in labels if (value := metric.values.get(label)) is not None and value.n is not None]
+    return ", ".join(f"{n:,}" for n in (known[:1] if len(set(known)) == 1 else known)) or NONE
 
 
 def _against(one: Evaluation, own: str | None) -> Iterator[str]:
@@ -201,6 +225,16 @@ def _machine(step: CardStep) -> str:
         return ""
     gpus = f", {', '.join(found.gpus)}" if found.gpus else ", no GPU"
     return f"{found.processor}, {found.cores} cores, {found.memory_bytes / GIB:.0f} GiB{gpus}"
+
+
+def _fence(text: str) -> str:
+    """What stands around a text that may hold fences itself."""
+    return "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+
+
+def _line(value: object) -> str:
+    """Text that cannot break a list."""
+    return re.sub(r"\s*\n\s*", " ", str(value))
 
 
 def _cell(value: object) -> str:

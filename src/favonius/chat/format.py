@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from favonius.chat.batches import Batches, Outcome
 from favonius.chat.encoded import Encoded, Opening, by_offsets
 from favonius.chat.rendering import ControlTokenError, Renderer
-from favonius.errors import UserError
+from favonius.errors import UserError, brief
 from favonius.run import ModelSource
 from favonius.types import Message, Messages
 
@@ -44,9 +44,10 @@ class ChatFormat:
     @classmethod
     def load(cls, source: ModelSource) -> ChatFormat:
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source.folder)
+            # Left out, transformers would ask at the terminal whether to run the folder's own code.
+            tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
         except (OSError, ValueError) as error:
-            raise UserError(f"model {source.name}: its tokenizer cannot be read ({error})") from error
+            raise UserError(f"model {source.name}: its tokenizer cannot be read ({brief(error)})") from error
         if source.template is not None:
             tokenizer.chat_template = source.template
         return cls(tokenizer)

@@ -8,7 +8,7 @@ from pathlib import Path
 from favonius.card.build import run_card
 from favonius.card.nouns import RunCard, write_card
 from favonius.card.words import run_in_words
-from favonius.errors import UserError
+from favonius.errors import UserError, machine_failures
 from favonius.files import write_text
 
 WORDS = ".md"
@@ -19,10 +19,11 @@ def run(options: argparse.Namespace) -> None:
     if out.suffix not in (".json", WORDS):
         raise UserError(f"--out {out}: name a .json file for the card, or a .md file for it in words")
     card = run_card(options.run, with_contents=not options.no_files)
-    if out.suffix == WORDS:
-        write_text(out, run_in_words(card))
-    else:
-        write_card(out, card)
+    with machine_failures(out):
+        if out.suffix == WORDS:
+            write_text(out, run_in_words(card))
+        else:
+            write_card(out, card)
     print(f"card: {out}")
     for line in _left_out(card):
         print(line)

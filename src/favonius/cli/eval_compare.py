@@ -7,14 +7,13 @@ import argparse
 from favonius.cli.eval_output import deliver
 from favonius.cli.eval_page import NONE, bare, interval, value
 from favonius.cli.tables import table
-from favonius.doctor.paint import printable
 from favonius.errors import UserError
 from favonius.evals.benchmarks.task import ItemRow
 from favonius.evals.compare_record import differences, record
 from favonius.evals.compare_runs import Comparison, Held, TaskHeld, compared
 from favonius.evals.finished import Results, open_results
 from favonius.evals.paired import FEWEST
-from favonius.phrases import counted
+from favonius.phrases import counted, printable
 from favonius.progress import Progress
 
 FIRST, SECOND = "A", "B"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from favonius.errors import UserError
+from favonius.errors import UserError, machine_failures
 from favonius.files import json_text, write_text
 from favonius.progress import Progress
 
@@ -24,5 +24,6 @@ def deliver(found: Mapping[str, Any], page: str, where: str | None) -> None:
     elif Path(where).is_dir():
         raise UserError(f"--json {where}: this is a folder; name a file in it, or - for the terminal")
     else:
-        write_text(Path(where), json_text(found, finite=True) + "\n")
+        with machine_failures(Path(where)):
+            write_text(Path(where), json_text(found, finite=True) + "\n")
         Progress().say(f"wrote {where}")

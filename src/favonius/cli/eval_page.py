@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from favonius.cli.tables import table
-from favonius.doctor.paint import printable
+from favonius.phrases import printable
 from favonius.statistics import Z
 
 NONE = "–"

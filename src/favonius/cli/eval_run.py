@@ -21,6 +21,7 @@ from favonius.pipeline.bench import run_bench
 from favonius.progress import Progress
 from favonius.recipe.document import read_document
 from favonius.recipe.problems import problems_of
+from favonius.recipe.weights import weights_needed
 from favonius.run import FileRef, Inputs, ModelRef, StepRef, locked, references
 from favonius.types import Sampling
 
@@ -129,8 +130,9 @@ def _inputs(config: BenchmarkConfig, models: Mapping[str, Named], progress: Prog
     names = dict.fromkeys(references(config))
     others = {name: named(name) for name in names if isinstance(name, ModelRef)}
     wanted = others | {model.text: model for model in models.values()}
+    needed = weights_needed([config])
     return Inputs(
         folders={name: Path(name) for name in names if isinstance(name, StepRef)},
-        models={name: model.fetch(progress) for name, model in wanted.items()},
+        models={name: model.fetch(progress, for_llama=name not in needed) for name, model in wanted.items()},
         files={name: Path(name) for name in names if isinstance(name, FileRef)},
     )

@@ -6,13 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from favonius.cli.pair_options import RULES, WHOLE_SCORES, aspects_of
 from favonius.data.rows import explain
 from favonius.doctor.paint import Paint
-from favonius.errors import UserError
+from favonius.errors import UserError, machine_failures
 from favonius.feedback.compare_rules import ALL_RULES
 from favonius.feedback.config import Binarisation
 from favonius.feedback.rules import ScoredBy
@@ -35,16 +36,17 @@ def run(options: argparse.Namespace) -> None:
     deck = open_deck(options.what, options.other, options.rules, options.only == "all", options.seed)
     labels = None if options.labels is None else Labels(options.labels)
     limit = options.limit or LIMIT
-    if options.page is not None:
-        from favonius.review.page import write
+    with machine_failures(options.page or options.labels or Path.cwd()):
+        if options.page is not None:
+            from favonius.review.page import write
 
-        print(write(options.page, deck, limit, labels))
-        return
-    colours = not options.no_color and not os.environ.get("NO_COLOR") and sys.stdout.isatty()
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        Walk(deck, limit, labels, sys.stdin, sys.stdout, Paint(colours)).run()
-    else:
-        print_all(deck, limit, labels, sys.stdout, Paint(colours))
+            print(write(options.page, deck, limit, labels))
+            return
+        colours = not options.no_color and not os.environ.get("NO_COLOR") and sys.stdout.isatty()
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            Walk(deck, limit, labels, sys.stdin, sys.stdout, Paint(colours)).run()
+        else:
+            print_all(deck, limit, labels, sys.stdout, Paint(colours))
 
 
 def open_deck(what: str, other: str | None, rules: Sequence[str], everything: bool, seed: int) -> Deck:

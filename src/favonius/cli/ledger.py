@@ -12,6 +12,7 @@ from typing import IO, Any
 from favonius.cli import ledger_tables as tables
 from favonius.engines.ledger import Ledger
 from favonius.engines.ledger_books import DOLLAR, FailedRequest, Row, Selection
+from favonius.engines.ledger_view import LedgerView, is_of_now, looked_into
 from favonius.errors import UserError, machine_failures
 from favonius.files import json_text, read_json, replacing
 from favonius.phrases import counted
@@ -27,20 +28,28 @@ def run(options: argparse.Namespace) -> None:
     if not path.is_file():
         raise UserError(f"{options.run}: there is no ledger here; give the folder of a run that has asked a model")
     names = Names(options.run)
-    with Ledger(path) as ledger:
-        selection = _selection(options, ledger, names)
-        if options.export is not None:
-            count = export(ledger, selection, options.export, names)
-            told = {"rows": count, "file": str(options.export)}
-            _tell(told, f"{counted(count, 'row')}: {options.export}", options.json)
-        elif options.failures:
-            rows = [row_record(row, names) for row in ledger.failures(selection)]
-            _tell(rows, tables.failures(rows), options.json)
-        elif options.prune:
-            prune(ledger, selection, options)
-        else:
-            told = summary(ledger, selection, names)
-            _tell(told, tables.summary(told), options.json)
+    if options.prune:
+        with Ledger(path) as ledger:
+            prune(ledger, _selection(options, ledger, names), options)
+        return
+    if not is_of_now(path):
+        Ledger(path).close()  # brings it up to date
+    with looked_into(path) as view:
+        look(view, _selection(options, view, names), options, names)
+
+
+def look(ledger: LedgerView, selection: Selection, options: argparse.Namespace, names: Names) -> None:
+    """Export or tell what is selected."""
+    if options.export is not None:
+        count = export(ledger, selection, options.export, names)
+        told = {"rows": count, "file": str(options.export)}
+        _tell(told, f"{counted(count, 'row')}: {options.export}", options.json)
+    elif options.failures:
+        rows = [row_record(row, names) for row in ledger.failures(selection)]
+        _tell(rows, tables.failures(rows), options.json)
+    else:
+        found = summary(ledger, selection, names)
+        _tell(found, tables.summary(found), options.json)
 
 
 class Names:
@@ -59,7 +68,7 @@ class Names:
         return str(self._by_digest.get(digest, digest[:12]))
 
 
-def summary(ledger: Ledger, selection: Selection, names: Names) -> dict[str, Any]:
+def summary(ledger: LedgerView, selection: Selection, names: Names) -> dict[str, Any]:
     """What is told of a ledger: the selected steps and models, money in dollars."""
 
     def records(rows: list[Any]) -> list[dict[str, Any]]:
@@ -81,7 +90,7 @@ def summary(ledger: Ledger, selection: Selection, names: Names) -> dict[str, Any
     }
 
 
-def export(ledger: Ledger, selection: Selection, target: Path, names: Names) -> int:
+def export(ledger: LedgerView, selection: Selection, target: Path, names: Names) -> int:
     """Write requests with their answers, one a line, and return how many. The file is whole or stays as it was."""
     if not target.name.endswith((".jsonl", ".jsonl.gz")):
         raise UserError(f"--export {target}: the file's name must end in .jsonl or .jsonl.gz")
@@ -124,7 +133,7 @@ def _record(row: dict[str, Any], names: Names) -> dict[str, Any]:
     return row | {"model": names(row["model"])}
 
 
-def _selection(options: argparse.Namespace, ledger: Ledger, names: Names) -> Selection:
+def _selection(options: argparse.Namespace, ledger: LedgerView, names: Names) -> Selection:
     """The rows that options name; UserError where nothing in the ledger is called so."""
     spend = ledger.spend()
     steps = {row.step for row in spend}

@@ -11,7 +11,7 @@ from favonius.data.checks import Drops
 from favonius.data.exports import PairForm, exported
 from favonius.data.rows import json_line
 from favonius.data.turns import UnfitRowError
-from favonius.errors import UserError
+from favonius.errors import UserError, machine_failures
 from favonius.files import replacing
 from favonius.types import Pair, Split
 
@@ -55,9 +55,10 @@ def held_out_path(path: Path) -> Path:
 
 @contextmanager
 def pair_files(path: Path, form: PairForm) -> Iterator[PairFiles]:
-    """Files that are there when the block ends well, and not before. UserError where one is there already."""
+    """Files that are there when the block ends well, and not before. UserError where one is there already,
+    FavoniusError where the disk is full."""
     for target in dict.fromkeys((path, path if form == "favonius" else held_out_path(path))):
         if target.exists():
             raise UserError(f"{target} is there already; move it away, or name another file with --out")
-    with ExitStack() as stack:
+    with machine_failures(path), ExitStack() as stack:
         yield PairFiles(path, form, stack)

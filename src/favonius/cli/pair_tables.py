@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from favonius.cli.tables import table
-from favonius.doctor.paint import Paint, printable
-from favonius.phrases import counted
+from favonius.doctor.paint import Paint
+from favonius.phrases import counted, printable
 
 GAP = "\n\n"
 NAMING = 2

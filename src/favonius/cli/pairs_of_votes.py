@@ -14,10 +14,10 @@ from favonius.cli.pair_options import refuse_bad_output
 from favonius.data.benchmarks_known import read_benchmark
 from favonius.data.decontaminate import EvaluationIndex
 from favonius.data.splits import split_of
-from favonius.doctor.paint import Paint, printable
+from favonius.doctor.paint import Paint
 from favonius.errors import UserError
 from favonius.files import json_text
-from favonius.phrases import counted
+from favonius.phrases import counted, printable
 from favonius.serve.demo.preferences import VoteAccount, pairs_of_votes
 from favonius.serve.demo.votes import Reading, Vote, read
 

@@ -10,6 +10,7 @@ from favonius.card.nouns import CardStep, RunCard, read_card
 from favonius.card.words import shown_source
 from favonius.cli.tables import table
 from favonius.machine import this_machine
+from favonius.phrases import printable
 from favonius.pipeline.replay import Comparison, Needs, Wanted, compare, prepared, replay
 from favonius.pipeline.replay.compare import Number, StepHeld, counted, other_machine, other_stages, other_versions
 from favonius.pipeline.replay.make import GIVEN
@@ -30,11 +31,11 @@ def run(options: argparse.Namespace) -> int:
     wanted = Wanted(card, out, options.files, overrides)
     if options.dry_run:
         needs = prepared(wanted)
-        print("\n\n".join(_plan(wanted, needs)))
+        print(printable("\n\n".join(_plan(wanted, needs))))
         return DIFFERENT if needs.missing() else EQUAL
     made = replay(wanted, Progress())
     found = compare(card, made)
-    print("\n\n".join(_report(found, card, made)))
+    print(printable("\n\n".join(_report(found, card, made))))
     return EQUAL if found.equal else DIFFERENT
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from favonius.data.words import UNSPACED
 from favonius.phrases import shortened
 
 MARKERS = (
@@ -48,9 +49,8 @@ _TAIL_REACH = TAIL_WINDOW // TAIL_REPEATS + _TAIL_AGAIN
 _PIPED = re.compile(r"<\|\w+\|?>")
 _SPEAKERS = ("User", "Assistant", "Human", "USER", "ASSISTANT", "HUMAN")
 _TURN_LABEL = re.compile(rf"^[ \t]*(?:#+ )?\**(?:{'|'.join(_SPEAKERS)})\**:", re.MULTILINE)
-# Scripts written without spaces: every character counts as a word.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+")
+# In scripts written without spaces every character counts as a word.
+_WORD = re.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}])\w)+")
 _UNIT_END = re.compile(r"\n|(?<=[.!?;:])\s+|(?<=[。！？；])")
 
 

@@ -41,7 +41,7 @@ def json_rows(path: Path) -> Iterator[RawRow | Fault]:
 def _is_lines(path: Path) -> bool:
     first, _, rest = head(path, SNIFFED_BYTES).strip().partition(b"\n")
     try:
-        return bool(rest.strip()) and isinstance(orjson.loads(first), dict)
+        return bool(rest.strip()) and isinstance(_parsed(first), dict)
     except orjson.JSONDecodeError:
         return False
 

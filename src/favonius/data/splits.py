@@ -6,10 +6,14 @@ both times, so that nothing that is learned from is also measured on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import blake2b
+from typing import TypeVar
 
 from favonius.data.words import plain, words
 from favonius.types import Messages, Split
+
+T = TypeVar("T")
 
 
 def split_of(prompt: str, test_share: float) -> Split:
@@ -31,6 +35,19 @@ def share_of(purpose: str, prompt: str) -> float:
     """An even draw from [0, 1) that depends on the purpose and the prompt's words alone."""
     drawn = blake2b(f"{purpose}\0{prompt_key(prompt)}".encode("utf-8", "surrogatepass"), digest_size=6)
     return int.from_bytes(drawn.digest()) / 2**48
+
+
+def weighted(weights: Mapping[T, float], at: float) -> T:
+    """The one whose share of the weights covers `at` in [0, 1), their shares laid side by side in the mapping's order.
+
+    One weight at least must be above 0.
+    """
+    reached, total = 0.0, sum(weights.values())
+    for item, weight in weights.items():
+        reached += weight / total
+        if at < reached:
+            return item
+    return [item for item, weight in weights.items() if weight][-1]  # rounding may leave a little
 
 
 def prompt_key(prompt: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 
 import zstandard
 
+from favonius.errors import UserError
+
 PLAIN_BYTES = 1 << 20
 PACKED_BYTES = 1 << 13
 """Read at a time; text shrinks four to ten times, and in the worst of files a thousand."""
@@ -16,6 +18,8 @@ WIDEST_WINDOW = 1 << 31
 """What `zstd --long=31` writes; the library refuses more than 128 MiB unless it is told."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 PACKED = (".gz", ".zst")
+BEGINNINGS = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst"}
+"""Of compressed files (RFC 1952, RFC 8878); no UTF-8 text begins so."""
 
 
 class DamagedFileError(Exception):
@@ -36,15 +40,23 @@ def unpacked_name(path: Path) -> str:
 
 
 def chunks(path: Path) -> Iterator[bytes]:
-    """The content of `path`, decompressed by its suffix, piece by piece; none is empty. DamagedFileError, OSError."""
+    """The content of `path`, decompressed by its suffix, piece by piece; none is empty. DamagedFileError, OSError, and
+    UserError where it is compressed and its name does not say so."""
     with open(path, "rb") as file:
         if path.suffix == ".gz":
             yield from _unpacked(file, "gzip")
         elif path.suffix == ".zst":
             yield from _unpacked(file, "zstandard")
         else:
+            _refuse_packed(path, file.peek(PLAIN_BYTES))
             while chunk := file.read(PLAIN_BYTES):
                 yield chunk
+
+
+def _refuse_packed(path: Path, first: bytes) -> None:
+    for beginning, suffix in BEGINNINGS.items():
+        if first.startswith(beginning):
+            raise UserError(f"{path}: it is compressed, and its name does not say so; call it {path.name}{suffix}")
 
 
 def _unpacked(file: BinaryIO, method: str) -> Iterator[bytes]:

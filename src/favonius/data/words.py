@@ -14,7 +14,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+"""Characters of scripts written without spaces, as a pattern's brackets hold them."""
 # `\w` has no combining marks, so that a Hindi word would fall apart at its vowel signs.
 _MARKS = (
     "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed"
@@ -23,7 +24,7 @@ _MARKS = (
 _SIGNS = "#$%&*+/<=>@\\^|~"
 _WIDE_SIGNS = "¬±×÷\u2190-\u22ff"
 
-_UNSPACED_CHARACTER = re.compile(f"([{_UNSPACED}])")
+_UNSPACED_CHARACTER = re.compile(f"([{UNSPACED}])")
 # ASCII is left to the tables below: bytes.translate is many times faster than a pattern.
 _WIDE_GAP = re.compile(rf"[^\x00-\x7f\w{_MARKS}]+")
 _WIDE_GAP_OF_TERMS = re.compile(rf"[^\x00-\x7f\w{_MARKS}{_WIDE_SIGNS}]+")

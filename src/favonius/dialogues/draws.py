@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from favonius.data.splits import share_of
@@ -28,13 +28,3 @@ def spread(items: Sequence[T], count: int, group: Callable[[T], Hashable]) -> li
 def _in_turn(groups: list[list[T]]) -> Iterator[T]:
     for place in range(max(map(len, groups), default=0)):
         yield from (group[place] for group in groups if place < len(group))
-
-
-def weighted(weights: Mapping[int, float], at: float) -> int:
-    """The number whose share of the weights covers `at` in [0, 1), the largest number's share lying first."""
-    reached, total = 0.0, sum(weights.values())
-    for number in sorted(weights, reverse=True):
-        reached += weights[number] / total
-        if at < reached:
-            return number
-    return min(number for number, weight in weights.items() if weight)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from favonius.data.rows import read_rows
-from favonius.data.splits import share_of, split_of
+from favonius.data.splits import share_of, split_of, weighted
 from favonius.dialogues.config import DialoguesConfig
-from favonius.dialogues.draws import weighted
 from favonius.errors import UserError
 from favonius.types import SeedPrompt
 
@@ -31,4 +30,5 @@ def read_seeds(config: DialoguesConfig, path: Path) -> list[SeedPrompt]:
 
 def rounds_of(config: DialoguesConfig, seed: SeedPrompt) -> int:
     """How many rounds a dialogue is to have: a function of its opening's text alone."""
-    return weighted(config.rounds_of(seed.manner), share_of("rounds", seed.prompt))
+    weights = config.rounds_of(seed.manner)
+    return weighted(dict(sorted(weights.items(), reverse=True)), share_of("rounds", seed.prompt))

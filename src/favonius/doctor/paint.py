@@ -1,8 +1,7 @@
-"""Colours on a terminal; elsewhere brackets say the same. And nothing that data could do to a terminal."""
+"""Colours on a terminal; elsewhere brackets say the same."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from favonius.doctor.diagnosis import Mark
@@ -12,12 +11,6 @@ RESET = "\x1b[0m"
 BOLD, FAINT, RED, GREEN, YELLOW, CYAN = (f"\x1b[{code}m" for code in ("1", "2", "31", "32", "33", "36"))
 COLOURS: dict[Mark, str] = {"context": FAINT, "trained": GREEN, "masked": YELLOW}
 BRACKETS: dict[Mark, tuple[str, str]] = {"context": ("", ""), "trained": ("⟦", "⟧"), "masked": ("⟪", "⟫")}
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-
-
-def printable(text: str) -> str:
-    """Text of a file, with escapes where it would move a cursor, or turn lines round."""
-    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 @dataclass(frozen=True)

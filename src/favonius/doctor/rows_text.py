@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from favonius.doctor.diagnosis import Part, Sample, Span
-from favonius.doctor.paint import Paint, printable
-from favonius.phrases import counted
+from favonius.doctor.paint import Paint
+from favonius.phrases import counted, printable
 
 HEAD, TAIL = 360, 160
 """Characters that are shown of a stretch's beginning and end."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from favonius.corpus.config import MADE_OF
 from favonius.doctor.bars import bars, summary
 from favonius.doctor.diagnosis import Diagnosis, Finding, Found, Gap, Training, Unchecked
-from favonius.doctor.paint import Paint, printable
+from favonius.doctor.paint import Paint
 from favonius.doctor.rows_text import sample
-from favonius.phrases import counted
+from favonius.phrases import counted, printable
 
 CHARACTERS_ALONE = "Turns as they are written; with --model MODEL, the tokens that it sees."
 LENGTHS_OF = {

@@ -6,10 +6,9 @@ whose answer never came. So `spent` is never less than what was spent, whenever 
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -17,7 +16,6 @@ from typing import NamedTuple
 from favonius.engines import ledger_books as books
 from favonius.engines.journal import Journal
 from favonius.engines.ledger_changes import (
-    KEYS,
     STOPPED,
     UNANSWERED,
     Answered,
@@ -29,9 +27,8 @@ from favonius.engines.ledger_changes import (
     write,
 )
 from favonius.engines.ledger_schema import connect, explained, ledger_failures, open_ledger, transaction
+from favonius.engines.ledger_view import LedgerView
 from favonius.types import Completion, Request
-
-KEYS_AT_ONCE = 1_000
 
 
 class Answer(NamedTuple):
@@ -43,19 +40,7 @@ class Answer(NamedTuple):
     cost: int = 0
 
 
-class Batch(NamedTuple):
-    """Requests that a provider answers within days. `id` is the provider's, "" as long as it has given none."""
-
-    token: str
-    id: str
-    endpoint: str
-    model: str
-    step: str
-    state: str
-    created: float
-
-
-class Ledger:
+class Ledger(LedgerView):
     """One SQLite database per run. A context manager; all calls from one thread, of any number of event loops.
 
     What is written carries the name `step`. `put`, `fail` and `reserve` return when the row is durable, many of them
@@ -65,8 +50,8 @@ class Ledger:
     """
 
     def __init__(self, path: Path, step: str = "") -> None:
-        self.path, self.step = path, step
-        self._database = open_ledger(path)
+        super().__init__(path, open_ledger(path))
+        self.step = step
         self._journal: Journal[Change] = Journal(lambda: connect(path), write, lambda error: explained(path, error))
         with ledger_failures(path):
             self._spent = {step: 0}
@@ -74,21 +59,6 @@ class Ledger:
                 self._spent[spend.step] = self._spent.get(spend.step, 0) + spend.total
             held = self._database.execute("SELECT key, step, bound FROM reservations WHERE bound > 0")
             self._reserved: dict[str, tuple[str, int]] = {key: (step, bound) for key, step, bound in held}
-
-    def get(self, key: str) -> Completion | None:
-        with ledger_failures(self.path):
-            row = self._database.execute("SELECT completion FROM completions WHERE key = ?", (key,)).fetchone()
-        return None if row is None else Completion.model_validate_json(row[0])
-
-    def known(self, keys: Iterable[str]) -> dict[str, Completion]:
-        """Those of `keys` that have been answered."""
-        found: dict[str, Completion] = {}
-        query, left = f"SELECT key, completion FROM completions WHERE key IN {KEYS}", iter(keys)
-        while some := list(islice(left, KEYS_AT_ONCE)):
-            with ledger_failures(self.path):
-                page = self._database.execute(query, (json.dumps(some),)).fetchall()
-            found.update((key, Completion.model_validate_json(completion)) for key, completion in page)
-        return found
 
     async def reserve(self, request: Request, bound: int) -> None:
         """Before a priced call is sent: it may cost `bound` nano-dollars at most. `put` or `fail` settles it."""
@@ -130,31 +100,6 @@ class Ledger:
         """Nano-dollars that the run, or one step of it, has spent or may have: answers, losses, calls under way."""
         return sum(self._spent.values()) if step is None else self._spent.get(step, 0)
 
-    def spend(self) -> list[books.Spend]:
-        """Per step and model, as it is in the file."""
-        with ledger_failures(self.path):
-            return books.spend(self._database)
-
-    def charges(self) -> list[books.Charge]:
-        """Money that no completion stands for, per step, model and cause."""
-        with ledger_failures(self.path):
-            return books.charges(self._database)
-
-    def rows(self, selection: books.Selection = books.EVERYTHING) -> Iterator[books.Row]:
-        """Requests and answers, in the order of their keys, a page in memory at a time."""
-        with ledger_failures(self.path):
-            yield from books.rows(self._database, selection)
-
-    def failures(self, selection: books.Selection = books.EVERYTHING) -> Iterator[books.FailedRequest]:
-        """Requests that have no answer, and why."""
-        with ledger_failures(self.path):
-            yield from books.failures(self._database, selection)
-
-    def failure_causes(self) -> list[books.Cause]:
-        """How many requests failed for which cause, the commonest first."""
-        with ledger_failures(self.path):
-            return books.failure_causes(self._database)
-
     def prunable(self, selection: books.Selection, failures_only: bool = False) -> books.Pruning:
         """What `prune` would remove."""
         with ledger_failures(self.path):
@@ -191,18 +136,6 @@ class Ledger:
         with ledger_failures(self.path):
             self._database.execute("UPDATE batches SET id = ?, state = ? WHERE token = ?", (id, state, token))
 
-    def batches(self) -> list[Batch]:
-        """Those that have not been closed, the oldest first."""
-        with ledger_failures(self.path):
-            query = "SELECT token, id, endpoint, model, step, state, created FROM batches ORDER BY created, token"
-            return [Batch(*row) for row in self._database.execute(query)]
-
-    def batch_requests(self, token: str) -> dict[str, Request]:
-        """By key, a batch's requests that are neither put nor failed."""
-        with ledger_failures(self.path):
-            query = "SELECT key, request FROM reservations WHERE batch = ?"
-            return {key: Request.model_validate_json(text) for key, text in self._database.execute(query, (token,))}
-
     def close_batch(self, token: str) -> None:
         """Forget a batch whose results have been put. Its requests that are neither put nor failed count as paid."""
         with ledger_failures(self.path), transaction(self._database):
@@ -236,6 +169,9 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _failures(self) -> AbstractContextManager[None]:
+        return ledger_failures(self.path)
 
     def _answered(self, answer: Answer) -> Answered:
         request, completion = answer.request, answer.completion

@@ -91,6 +91,18 @@ class Cause(NamedTuple):
     requests: int
 
 
+class Batch(NamedTuple):
+    """Requests that a provider answers within days. `id` is the provider's, "" as long as it has given none."""
+
+    token: str
+    id: str
+    endpoint: str
+    model: str
+    step: str
+    state: str
+    created: float
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which rows are meant; None means all."""
@@ -161,6 +173,16 @@ def failures(database: sqlite3.Connection, selection: Selection) -> Iterator[Fai
     columns = "step, model, request, cause, attempts, tokens, cost, created"
     for step, model, request, *rest in _pages(database, "failures", columns, selection):
         yield FailedRequest(step, model, Request.model_validate_json(request), *rest)
+
+
+def batches(database: sqlite3.Connection) -> list[Batch]:
+    query = "SELECT token, id, endpoint, model, step, state, created FROM batches ORDER BY created, token"
+    return [Batch(*row) for row in database.execute(query)]
+
+
+def batch_requests(database: sqlite3.Connection, token: str) -> dict[str, Request]:
+    query = "SELECT key, request FROM reservations WHERE batch = ?"
+    return {key: Request.model_validate_json(text) for key, text in database.execute(query, (token,))}
 
 
 def prunable(database: sqlite3.Connection, selection: Selection, failures_only: bool) -> Pruning:

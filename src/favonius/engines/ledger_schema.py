@@ -97,7 +97,7 @@ def open_ledger(path: Path) -> sqlite3.Connection:
         with FileLock(path.with_name(f"{path.name}.lock"), timeout=BUSY_SECONDS):
             database = connect(path)
             try:
-                _bring_up_to_date(database, path)
+                bring_up_to_date(database, path)
             except BaseException:
                 database.close()
                 raise
@@ -156,7 +156,7 @@ def explained(path: Path, error: Exception) -> Exception:
     return error
 
 
-def _bring_up_to_date(database: sqlite3.Connection, path: Path) -> None:
+def bring_up_to_date(database: sqlite3.Connection, path: Path) -> None:
     """One transaction: a process killed within it leaves the file as it was."""
     [version] = database.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA:

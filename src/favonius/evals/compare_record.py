@@ -33,7 +33,10 @@ def _left_out(found: Comparison, task: TaskHeld) -> Iterator[str]:
         if count:
             yield f"{counted(count, 'item')} only in {place}; {len(shared.rows):,} are compared"
     if shared.asked_otherwise:
-        yield f"{counted(shared.asked_otherwise, 'item')} of one id have other prompts, and are left out"
+        yield (
+            f"{counted(shared.asked_otherwise, 'item')} of one id have other prompts, pairs or references, and are "
+            "left out"
+        )
     for held in task.metrics.values():
         for place, count in zip((found.first.place, found.second.place), held.unreadable, strict=True):
             if count:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from favonius.evals.benchmarks.record import Figure, Result, figure
+from favonius.evals.benchmarks.rows import OVER_PARTS, counting_alike
 from favonius.evals.benchmarks.summary import paired
 from favonius.evals.benchmarks.task import ItemRow, Metric
 from favonius.evals.finished import Results
@@ -50,7 +51,7 @@ class Shared:
 
     rows: Sequence[Both]
     asked_otherwise: int
-    """Items of one id whose prompts differ: other items, which are left out."""
+    """Items of one id whose prompts differ, or what their scores rest on: other items, which are left out."""
     only_first: int
     only_second: int
 
@@ -149,13 +150,25 @@ def _task(name: str, first: Result, second: Result) -> TaskHeld:
 def _shared(first: Result, second: Result) -> Shared:
     theirs = {row.id: row for row in second.rows}
     of_one_id = [(row, theirs[row.id]) for row in first.rows if row.id in theirs]
-    rows = [(mine, other) for mine, other in of_one_id if mine.prompt == other.prompt]
+    rows = [both for both in of_one_id if _is_one_item(*both)]
     return Shared(
-        rows,
+        _evened(rows)
+        if all(one.told.get("protocol", {}).get("mean") == OVER_PARTS for one in (first, second))
+        else rows,
         asked_otherwise=len(of_one_id) - len(rows),
         only_first=len(first.rows) - len(of_one_id),
         only_second=len(second.rows) - len(of_one_id),
     )
+
+
+def _is_one_item(mine: ItemRow, other: ItemRow) -> bool:
+    return mine.prompt == other.prompt and (None in (mine.rests_on, other.rests_on) or mine.rests_on == other.rests_on)
+
+
+def _evened(rows: Sequence[Both]) -> list[Both]:
+    """With weights by which the parts of a task count alike among these rows, however many each model was asked."""
+    first, second = (counting_alike([both[side] for both in rows]) for side in (0, 1))
+    return list(zip(first, second, strict=True))
 
 
 def _all_held(metrics: Sequence[Metric], rows: Sequence[Both]) -> dict[str, Held]:

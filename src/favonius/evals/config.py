@@ -15,7 +15,7 @@ from favonius.types import Sampling
 class EvaluateConfig(StageConfig):
     """Every model answers the held-out prompts; the judge compares them; log-probs are taken on held-out rows."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     stage: Literal["evaluate"] = "evaluate"
     models: dict[str, ModelRef] = Field(min_length=2)

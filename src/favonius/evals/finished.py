@@ -8,7 +8,6 @@ from pathlib import Path
 
 from favonius.errors import UserError
 from favonius.evals.benchmarks import record
-from favonius.files import read_json
 
 RESULT, SUMMARY = "result.json", "results.json"
 
@@ -33,6 +32,8 @@ def open_results(path: Path) -> Results:
     Of two models of which one is the baseline the other is meant. UserError where there are no results, where more
     than one model may be meant, and where a file cannot be read.
     """
+    if path.is_file():
+        raise UserError(f"{path}: this is a file; give the model's folder, which holds one for each task")
     if not path.is_dir():
         raise UserError(f"{path}: there is no such folder")
     if (path / RESULT).is_file():
@@ -64,4 +65,5 @@ def _elsewhere(folder: Path) -> str:
 
 def _baseline(folder: Path) -> str | None:
     file = folder / SUMMARY
-    return read_json(file).get("baseline") if file.is_file() else None
+    told = record.whole_json(file) if file.is_file() else None
+    return told.get("baseline") if isinstance(told, dict) else None

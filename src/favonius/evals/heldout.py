@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,8 @@ PACK_TOKENS = 4096
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One model's log-probs. Rows longer than the limit under its tokenizer, or that hold one of its control
-    tokens, are left out and counted by cause."""
+    """One model's log-probs. Rows longer than the limit under its tokenizer, that hold one of its control tokens, with
+    an answer that has no token, or whose log-prob is no finite number, are left out and counted by cause."""
 
     teacher: dict[str, tuple[float, int]]
     """Dialogue id → summed log-prob of the assistant's turns, and their tokens."""
@@ -56,7 +57,9 @@ def held_out_logps(
     preferences = {}
     for ((kind, name), tree), totals in zip(fitting.items(), stored.sums, strict=True):
         lengths = [sequence.scored_tokens for sequence in tree.sequences]
-        if kind == "dialogue":
+        if not all(map(math.isfinite, totals)):
+            left_out.add(f"no finite log-prob by {label}", name)
+        elif kind == "dialogue":
             teacher[name] = (totals[0], lengths[0])
         else:
             preferences[name] = (totals[0], totals[1], lengths[0], lengths[1])
@@ -80,6 +83,8 @@ def _tree(form: ChatFormat, texts: Sequence[tuple[Messages, bool]], only_last: b
         encodings = [form.encode(messages, finished=finished, only_last=only_last) for messages, finished in texts]
     except ControlTokenError as error:
         raise _UnfitError("a control token of the model in its text", str(error)) from None
+    if not all(any(encoded.scored) for encoded in encodings):
+        raise _UnfitError("an answer without a token", "it was cut off before its first word")
     longest = max(len(encoded.ids) for encoded in encodings)
     if longest > max_length:
         raise _UnfitError(f"longer than {max_length} tokens", f"{longest} tokens")

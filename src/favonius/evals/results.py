@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
+from favonius.evals.benchmarks.own_rows import unit_of
 from favonius.evals.compare import Contest, Judged, Measured, share_of_games, win_rate
 from favonius.evals.config import EvaluateConfig
 from favonius.evals.heldout import HeldOut
 from favonius.judges.figures import by_prompt
 from favonius.judges.judge import Failure
 from favonius.statistics import Estimate, ratio, share
-from favonius.types import Answer
+from favonius.types import Answer, Dialogue, Pair
 
 EXAMPLES = 6
 
@@ -20,8 +22,20 @@ Row = dict[str, Any]
 Values = dict[str, Estimate | None]
 
 
+@dataclass(frozen=True)
+class Units:
+    """What held-out rows rest on, by their ids: rows of one prompt are one unit."""
+
+    dialogues: Mapping[str, str]
+    pairs: Mapping[str, str]
+
+    @classmethod
+    def of(cls, dialogues: Sequence[Dialogue], pairs: Sequence[Pair]) -> Self:
+        return cls({row.id: unit_of(row.messages) for row in dialogues}, {row.id: unit_of(row.prompt) for row in pairs})
+
+
 def results(
-    config: EvaluateConfig, judged: Judged, held_out: Mapping[str, HeldOut], judge_is_teacher: bool
+    config: EvaluateConfig, judged: Judged, held_out: Mapping[str, HeldOut], units: Units, judge_is_teacher: bool
 ) -> dict[str, Any]:
     labels = list(config.models)
     matrix = {
@@ -37,7 +51,7 @@ def results(
         "prompts": len({contest.prompt_id for contest in judged.contests}),
         "samples": config.samples,
         "labels": labels,
-        "metrics": [*_judge_rows(config, judged), *_answer_rows(labels, judged), *_logp_rows(config, held_out)],
+        "metrics": [*_judge_rows(config, judged), *_answer_rows(labels, judged), *_logp_rows(config, held_out, units)],
         "win_matrix": matrix,
         "verdict": verdict(config, judged),
         "examples": _examples(judged),
@@ -109,17 +123,17 @@ def _answer_rows(labels: Sequence[str], judged: Judged) -> list[Row]:
     ]
 
 
-def _logp_rows(config: EvaluateConfig, held_out: Mapping[str, HeldOut]) -> list[Row]:
-    nll = {
-        label: ratio([-total for total, _ in own.teacher.values()], [count for _, count in own.teacher.values()])
-        for label, own in held_out.items()
-    }
+def _logp_rows(config: EvaluateConfig, held_out: Mapping[str, HeldOut], units: Units) -> list[Row]:
+    nll = {label: _nats_per_token(own, units) for label, own in held_out.items()}
     implied = {
-        label: None if label == config.baseline else _share_right(_implied_margins(own, held_out[config.baseline]))
+        label: None
+        if label == config.baseline
+        else _share_right(_implied_margins(own, held_out[config.baseline]), units)
         for label, own in held_out.items()
     }
     plain = {
-        label: _share_right([a / m - b / n for a, b, m, n in own.pairs.values()]) for label, own in held_out.items()
+        label: _share_right({name: a / m - b / n for name, (a, b, m, n) in own.pairs.items()}, units)
+        for label, own in held_out.items()
     }
     return [
         _row("nll", "teacher's held-out answers, negative log-prob", "nats/token", "lower", nll),
@@ -129,10 +143,16 @@ def _logp_rows(config: EvaluateConfig, held_out: Mapping[str, HeldOut]) -> list[
     ]  # fmt: skip
 
 
-def _implied_margins(own: HeldOut, reference: HeldOut) -> list[float]:
+def _nats_per_token(own: HeldOut, units: Units) -> Estimate | None:
+    nats, _ = by_prompt((units.dialogues[name], -total) for name, (total, _) in own.teacher.items())
+    tokens, _ = by_prompt((units.dialogues[name], count) for name, (_, count) in own.teacher.items())
+    return ratio(nats, tokens)
+
+
+def _implied_margins(own: HeldOut, reference: HeldOut) -> dict[str, float]:
     """Log-ratio of chosen minus log-ratio of rejected, of the pairs that both models could score."""
-    both = [(own.pairs[name], reference.pairs[name]) for name in own.pairs if name in reference.pairs]
-    return [(mine[0] - theirs[0]) - (mine[1] - theirs[1]) for mine, theirs in both]
+    both = {name: (own.pairs[name], reference.pairs[name]) for name in own.pairs if name in reference.pairs}
+    return {name: (mine[0] - theirs[0]) - (mine[1] - theirs[1]) for name, (mine, theirs) in both.items()}
 
 
 def _per_prompt(answers: Sequence[Answer], value: Callable[[Answer], float]) -> tuple[list[float], list[float]]:
@@ -140,9 +160,10 @@ def _per_prompt(answers: Sequence[Answer], value: Callable[[Answer], float]) -> 
     return by_prompt((one.prompt_id, float(value(one))) for one in answers)
 
 
-def _share_right(differences: Sequence[float]) -> Estimate | None:
-    """Share of positive ones; none counts half: a model without preference is right half the time."""
-    return share([0.5 + 0.5 * (one > 0) - 0.5 * (one < 0) for one in differences], [1.0] * len(differences))
+def _share_right(margins: Mapping[str, float], units: Units) -> Estimate | None:
+    """Share of pairs whose margin is above 0; none counts half: a model without preference is right half the time."""
+    right = ((units.pairs[name], 0.5 + 0.5 * (one > 0) - 0.5 * (one < 0)) for name, one in margins.items())
+    return share(*by_prompt(right))
 
 
 def _row(

@@ -14,7 +14,7 @@ from favonius.errors import FavoniusError
 from favonius.evals.compare import Contest, Judged
 from favonius.evals.config import EvaluateConfig
 from favonius.evals.heldout import held_out_logps
-from favonius.evals.results import results
+from favonius.evals.results import Units, results
 from favonius.files import write_json
 from favonius.judges.open import open_judge
 from favonius.run import Context, Inputs, ModelRef, references
@@ -35,9 +35,10 @@ def run(config: EvaluateConfig, inputs: Inputs, out: Path, context: Context) -> 
         for label, model in config.models.items()
     }
     judged = _judged(config, inputs, answers, context)
+    judge_is_teacher = _judge_is_teacher(config, inputs)
     said = [answer for own in answers.values() for answer in own]
     write_rows(out / "answers.jsonl", said)
-    write_json(out / "results.json", results(config, judged, held_out, _judge_is_teacher(config, inputs)))
+    write_json(out / "results.json", results(config, judged, held_out, Units.of(dialogues, pairs), judge_is_teacher))
     write_json(
         out / "stats.json",
         {

@@ -32,7 +32,9 @@ def write_adapter(origin: Origin, form: ChatFormat, base: str, folder: Path) -> 
             "`adapter:`"
         )
     shutil.copyfile(own / WEIGHTS, folder / WEIGHTS)
-    write_json(folder / CONFIG, read_json(own / CONFIG) | {"base_model_name_or_path": base})
+    name, _, revision = base.partition("@") if "://" not in base else (base, "", "")
+    where = {"base_model_name_or_path": name, "revision": revision or None}  # peft takes no name@revision
+    write_json(folder / CONFIG, read_json(own / CONFIG) | where)
     write_tokenizer(origin.source, form, folder)
 
 

@@ -33,9 +33,9 @@ class Named(NamedTuple):
 def architecture_of(source: ModelSource) -> Architecture:
     """UserError where llama.cpp has no such model."""
     try:
-        return Architecture(AutoConfig.from_pretrained(source.folder))
-    except UserError as error:
-        raise UserError(f"model {source.name}: {error}") from error
+        return Architecture(AutoConfig.from_pretrained(source.folder, trust_remote_code=False))
+    except (UserError, OSError, ValueError) as error:
+        raise UserError(f"model {source.name}: {brief(error)}") from error
 
 
 def write_gguf(

@@ -46,7 +46,7 @@ def write_hf(source: ModelSource, form: ChatFormat, kind: str | None, folder: Pa
 
 def write_tokenizer(source: ModelSource, form: ChatFormat, folder: Path) -> None:
     """The tokenizer of `source` with the template that its model was trained with."""
-    tokenizer = AutoTokenizer.from_pretrained(source.folder)
+    tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
     tokenizer.chat_template = opening_template(form)
     save_tokenizer(tokenizer, folder)
 
@@ -80,7 +80,9 @@ def check_hf(folder: Path, form: ChatFormat, kind: str | None, trials: Sequence[
     answer, that transformers alone makes otherwise."""
     check_ids(folder, form, trials)
     with quietly():
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        ).eval()
     tolerance = SAME_WEIGHTS if kind is None else STORAGES[kind].loss.worst
     same = 0
     for one in trials:
@@ -102,7 +104,7 @@ def check_hf(folder: Path, form: ChatFormat, kind: str | None, trials: Sequence[
 
 def check_ids(folder: Path, form: ChatFormat, trials: Sequence[Tried]) -> None:
     """MismatchError where transformers' own `apply_chat_template` gives other ids than training had."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     for one in trials:
         for messages in one.probe.prompts:
             found = tokenizer.apply_chat_template(_plain(messages), add_generation_prompt=True, return_dict=False)

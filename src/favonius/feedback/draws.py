@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TypeVar
 
 from favonius.data.splits import share_of
@@ -18,14 +18,3 @@ def drawn(items: Iterable[T], count: int, purpose: str, prompt_id: str) -> list[
     a prompt that is added changes no other's draw, and an item that is added changes only the draws that it enters.
     """
     return heapq.nsmallest(count, items, key=lambda item: share_of(f"{purpose}\0{item}", prompt_id))
-
-
-def weighted(weights: Mapping[str, float], purpose: str, prompt_id: str) -> str:
-    """A name, each as likely as its share of the weights, of which one at least must be above 0."""
-    left = share_of(purpose, prompt_id) * sum(weights.values())
-    likely = {name: weight for name, weight in weights.items() if weight > 0}
-    for name, weight in likely.items():
-        if left < weight:
-            return name
-        left -= weight
-    return list(likely)[-1]  # rounding may leave a little

@@ -12,8 +12,9 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from favonius.data.documents import parse_document, read_document
+from favonius.data.splits import share_of, weighted
 from favonius.feedback.config import Principles
-from favonius.feedback.draws import drawn, weighted
+from favonius.feedback.draws import drawn
 from favonius.feedback.prompts import Prompt
 from favonius.types import Noun, Principle
 
@@ -88,6 +89,6 @@ def principle_for(
 ) -> Principle:
     """What an answer's author is told to mind: fixed by the prompt, the author, the sample and the seed."""
     purpose = f"{seed} {sample} {author}"
-    kind = weighted(shares(config, prompt.source), f"principle {purpose}", prompt.id)
+    kind = weighted(shares(config, prompt.source), share_of(f"principle {purpose}", prompt.id))
     [text] = drawn(wordings.of(kind), 1, f"wording {purpose}", prompt.id)
     return Principle(kind=kind, text=text, shown=shown)

@@ -8,19 +8,16 @@ The support of an answer is its mean likeness to the others, each weighted by ho
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from statistics import fmean, pstdev
 
+from favonius.data.words import plain, words
 from favonius.judges.config import ConsensusJudge
 from favonius.judges.judge import FIRST, Judge, Judgement, Score, Showing
 from favonius.types import Feedback, JudgedBy
-
-WORD = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")
-"""A word, or one character of the scripts that write none apart."""
 
 DUST = 1e-9
 
@@ -65,15 +62,16 @@ def supports(scores: Sequence[float], texts: Sequence[str]) -> list[float]:
     likeness = likenesses(texts)
     weights = [math.exp(one) for one in standard(scores)]
     others = [[place for place in range(len(texts)) if place != own] for own in range(len(texts))]
+    # Sums that hang on no order: answers that say the same must tie to the last bit.
     return [
-        sum(weights[other] * likeness[own][other] for other in rest) / sum(weights[other] for other in rest)
+        math.fsum(weights[other] * likeness[own][other] for other in rest) / math.fsum(weights[other] for other in rest)
         for own, rest in enumerate(others)
     ]
 
 
 def likenesses(texts: Sequence[str]) -> list[list[float]]:
-    """Of every two texts the share of their words and pairs of words that both have (Dice), each weighted by
-    log(1 + n / how many of the n texts have it): what nearly all say, such as "the", tells little."""
+    """Of every two texts the share of their words and pairs of words that both have (Dice; see `words.words`), each
+    weighted by log(1 + n / how many of the n texts have it): what nearly all say, such as "the", tells little."""
     terms = [_terms(text) for text in texts]
     spread = Counter(term for own in terms for term in own)
     weight = {term: math.log1p(len(texts) / count) for term, count in spread.items()}
@@ -82,7 +80,7 @@ def likenesses(texts: Sequence[str]) -> list[list[float]]:
     for one in range(len(texts)):
         for other in range(one):
             shared = math.fsum(weight[term] for term in terms[one] & terms[other])
-            found[one][other] = found[other][one] = 2 * shared / ((mass[one] + mass[other]) or 1)
+            found[one][other] = found[other][one] = 2 * shared / (mass[one] + mass[other])
     return found
 
 
@@ -94,5 +92,5 @@ def standard(values: Sequence[float]) -> list[float]:
 
 
 def _terms(text: str) -> frozenset[str]:
-    words = WORD.findall(text.casefold())
-    return frozenset(words) | {f"{one} {other}" for one, other in pairwise(words)}
+    found = words(text) or [plain(text)]  # an emoji, "???"
+    return frozenset(found) | {f"{one} {other}" for one, other in pairwise(found)}

@@ -39,9 +39,12 @@ def shows_several(judgement: Judgement) -> bool:
 
 
 def both_orders_seen(judgement: Judgement) -> bool:
-    """Whether the order needs no second showing: the judge has compared everything both ways by itself."""
-    seen = ((one.seen_first, one.seen_second) for one in judgement.comparisons)
-    return bool(judgement.comparisons) and all((first is None) == (second is None) for first, second in seen)
+    """Whether the order needs no second showing: the judge has compared everything both ways by itself. Joint votes of
+    an ensemble were seen in no order of their own."""
+    seen = [(one.seen_first, one.seen_second) for one in judgement.comparisons]
+    return any(first is not None for first, _ in seen) and all(
+        (first is None) == (second is None) for first, second in seen
+    )
 
 
 def looks(shown: Shown) -> list[Look]:

@@ -53,6 +53,7 @@ def dequantise(file: Path, folder: Path) -> None:
                 quantization_config=GgufConfig(dequantize=True),
                 ignore_mismatched_sizes=True,  # they are then reported like missing ones, and refused below
                 output_loading_info=True,
+                trust_remote_code=False,
             )
         _refuse_gaps(loaded, info, file.name, architecture)
         save(_plain(loaded), found.tokenizer, folder)
@@ -78,8 +79,8 @@ def _opened(file: Path) -> Iterator[_Opened]:
         link.symlink_to(file)
         reader = _read(link, file.name)
         with _spoken(file.name, _field(reader, "general.architecture")):
-            config = AutoConfig.from_pretrained(alone, gguf_file=link.name)
-            tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file=link.name)
+            config = AutoConfig.from_pretrained(alone, gguf_file=link.name, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file=link.name, trust_remote_code=False)
             _mend_opening(tokenizer, reader)
         yield _Opened(Path(alone), link.name, reader, config, tokenizer)
 
@@ -160,7 +161,7 @@ def _plain(loaded: PreTrainedModel) -> PreTrainedModel:
     """The same weights in a model that does not believe itself quantised; such a one cannot be saved."""
     settings = {key: value for key, value in loaded.config.to_dict().items() if key != "quantization_config"}
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(type(loaded.config).from_dict(settings))
+        model = AutoModelForCausalLM.from_config(type(loaded.config).from_dict(settings), trust_remote_code=False)
     model.load_state_dict(loaded.state_dict(), assign=True)
     model.tie_weights()
     model.generation_config = loaded.generation_config

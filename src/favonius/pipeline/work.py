@@ -17,6 +17,7 @@ from favonius.pipeline.stages import Stage, stage_of
 from favonius.progress import Progress, clock
 from favonius.recipe import AnyStage, Recipe
 from favonius.recipe.problems import choice
+from favonius.recipe.weights import weights_needed
 from favonius.run import (
     WORK,
     Context,
@@ -32,10 +33,12 @@ from favonius.run import (
 )
 
 
-def fetch_model(name: str, config: ModelConfig, folder: Path, progress: Progress) -> ModelSource | ServedModel:
+def fetch_model(
+    name: str, config: ModelConfig, folder: Path, progress: Progress, for_llama: bool
+) -> ModelSource | ServedModel:
     from favonius.models.resolve import resolve
 
-    return resolve(name, config, folder, progress)
+    return resolve(name, config, folder, progress, for_llama=for_llama)
 
 
 def write_report(run: Path) -> Path:
@@ -49,7 +52,7 @@ class Parts:
     """What a run is made of besides its recipe; tests put small ones in."""
 
     stage_of: Callable[[AnyStage], Stage] = stage_of
-    fetch: Callable[[str, ModelConfig, Path, Progress], ModelSource | ServedModel] = fetch_model
+    fetch: Callable[[str, ModelConfig, Path, Progress, bool], ModelSource | ServedModel] = fetch_model
     report: Callable[[Path], Path] = write_report
 
 
@@ -122,11 +125,13 @@ class _Worker:
             models[name] = ModelSource(name, self.context.run / name / "model", digests[name])
 
     def fetch(self) -> dict[str, ModelSource | ServedModel]:
-        """Every model that the steps name; weights are on this machine then."""
+        """Every model that the steps name; weights are on this machine then, of those that only llama.cpp asks as the
+        GGUF file has them."""
         configs = [self.recipe.steps[name] for name in self.names]
         named = {reference for config in configs for reference in references(config)}
+        needed = weights_needed(configs)
         sources = {
-            name: self.parts.fetch(name, config, self.folder, self.context.progress)
+            name: self.parts.fetch(name, config, self.folder, self.context.progress, name not in needed)
             for name, config in self.recipe.models.items()
             if name in named
         }

@@ -176,8 +176,8 @@ def _own_problems(recipe: Recipe, config: AnyStage, path: KeyPath) -> Iterator[P
         yield from _source_problems(recipe, config, path)
     if isinstance(config, BenchmarkConfig):
         yield from _benchmark_problems(recipe, config, path)
-    for holder, above in _holders(config, path):
-        for place, model, engine in _direct_models(holder, above):
+    for holder, above in holders(config, path):
+        for place, model, engine in direct_models(holder, above):
             source = recipe.models[model].source if model in recipe.models else ""
             if wrong := _engine_problem(model, source, engine) or _reward_problem(recipe, holder, model):
                 yield Problem(place, wrong)
@@ -215,15 +215,15 @@ def _benchmark_problems(recipe: Recipe, config: BenchmarkConfig, path: KeyPath) 
                 yield Problem(place, wrong)
 
 
-def _holders(value: Any, path: KeyPath) -> Iterator[tuple[BaseModel, KeyPath]]:
+def holders(value: Any, path: KeyPath) -> Iterator[tuple[BaseModel, KeyPath]]:
     """Every config in a config, itself first, with its key path."""
     if isinstance(value, BaseModel):
         yield value, path
         for name in type(value).model_fields:
-            yield from _holders(getattr(value, name), (*path, name))
+            yield from holders(getattr(value, name), (*path, name))
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _holders(item, (*path, key))
+            yield from holders(item, (*path, key))
 
 
 def _reward_problem(recipe: Recipe, holder: BaseModel, model: str) -> str | None:
@@ -250,7 +250,7 @@ def _engine_problem(model: str, source: str, engine: Any) -> str | None:
     return None
 
 
-def _direct_models(holder: BaseModel, path: KeyPath) -> Iterator[tuple[KeyPath, ModelRef, Any]]:
+def direct_models(holder: BaseModel, path: KeyPath) -> Iterator[tuple[KeyPath, ModelRef, Any]]:
     """Models that a config's own fields name, singly or in a mapping, each with the engine that stands beside it:
     `reviser_engine` for `reviser`, else `engine`."""
     for name in type(holder).model_fields:

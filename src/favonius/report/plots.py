@@ -34,6 +34,7 @@ STAND_IN: dict[Ink, str] = {
 }
 STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "svg.hashsalt": "favonius",
     "font.size": 9,
     "axes.spines.top": False,

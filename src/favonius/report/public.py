@@ -11,7 +11,10 @@ from favonius.files import cache_folder
 
 HIDDEN = "(hidden)"
 SECRET_NAME = re.compile(r"(^|_)(api_?key|token|secret|password|authorization)$", re.IGNORECASE)
-SECRET_SHAPE = re.compile(r"\b(?:sk-[\w-]{16,}|hf_\w{16,}|Bearer\s+[\w.~+/-]{8,})")
+SECRET_SHAPE = re.compile(
+    r"\b(?:(?:sk|gsk|xai|nvapi)[-_][\w-]{16,}|(?:hf|gh[opsu]|github_pat)_\w{16,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}"
+    r"|Bearer\s+[\w.~+/-]{8,})"
+)
 SERVER_NAMES = frozenset({"base_url", "endpoints"})
 """Fields that say where a server is."""
 ADDRESS = re.compile(r"https?://[^\s'\"<>()]+")

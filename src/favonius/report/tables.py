@@ -16,6 +16,7 @@ RULE = (
 )
 COIN = Estimate(value=0.5, low=0.5, high=0.5)
 """What the baseline's win rate against itself is by definition."""
+WINS = ("win_rate", "win_rate_by_score")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def metric_rows(results: Results) -> list[MetricRow]:
 
 def _metric_row(metric: Metric, results: Results) -> MetricRow:
     values = {label: metric.values.get(label) for label in results.labels}
-    by_definition = metric.key == "win_rate" and values.get(results.baseline) is None
+    by_definition = metric.key in WINS and values.get(results.baseline) is None
     if by_definition:
         values[results.baseline] = COIN
     winner = best(values, metric.better)

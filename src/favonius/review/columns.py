@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 
-from favonius.doctor.paint import Paint, printable
+from favonius.doctor.paint import Paint
+from favonius.phrases import printable
 
 _PIECES = re.compile(r"\s+|\S+")
 TAB = "    "

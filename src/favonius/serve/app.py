@@ -21,7 +21,7 @@ from favonius.serve import replies
 from favonius.serve.asking import of_chat, of_completion, prompt_tokens, write_all
 from favonius.serve.guards import Handler, for_this_machine, is_loopback, locked
 from favonius.serve.models import Models
-from favonius.serve.problems import ApiError, busy, failed, no_such_model, too_slow
+from favonius.serve.problems import ApiError, busy, failed, no_such_model, too_slow, too_slow_to_send
 from favonius.serve.streaming import begun, broken_off, chat_chunks, stream, text_chunks
 from favonius.serve.wire import ChatBody, CompletionBody, read_body
 from favonius.types import RequestError
@@ -37,6 +37,8 @@ class Limits:
     """Requests that are being answered or wait for it; more are told to come back."""
     seconds: float = 600.0
     """That one may take."""
+    sending_seconds: float = 60.0
+    """That its body may take to arrive: whoever trickles it would keep others out."""
 
 
 def application(models: Models, limits: Limits = Limits(), key: str | None = None, host: str = "") -> web.Application:
@@ -128,7 +130,7 @@ class Server:
             self._inside -= 1
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        body = read_body(await _json(request), ChatBody)
+        body = read_body(await self._json(request), ChatBody)
         engine = await self.models.get(body.model)
         asked = await asyncio.to_thread(of_chat, body, engine)
         heading = replies.Heading(body.model, "chatcmpl", engine.model)
@@ -140,7 +142,7 @@ class Server:
         return web.json_response({**heading.record("chat.completion"), "choices": choices, "usage": used})
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
-        body = read_body(await _json(request), CompletionBody)
+        body = read_body(await self._json(request), CompletionBody)
         engine = await self.models.get(body.model)
         asked = await asyncio.to_thread(of_completion, body, engine)
         heading = replies.Heading(body.model, "cmpl", engine.model)
@@ -154,11 +156,15 @@ class Server:
         used = replies.usage(prompt_tokens(asked, body.n), written)
         return web.json_response({**heading.record("text_completion"), "choices": choices, "usage": used})
 
-
-async def _json(request: web.Request) -> Any:
-    if request.content_type != "application/json":
-        raise ApiError(415, "the body must be JSON; send the header Content-Type: application/json")
-    try:
-        return orjson.loads(await request.read())
-    except ValueError as error:
-        raise ApiError(400, f"the body is no JSON ({error})") from None
+    async def _json(self, request: web.Request) -> Any:
+        if request.content_type != "application/json":
+            raise ApiError(415, "the body must be JSON; send the header Content-Type: application/json")
+        try:
+            async with asyncio.timeout(self.limits.sending_seconds):
+                body = await request.read()
+        except TimeoutError:
+            raise too_slow_to_send(self.limits.sending_seconds) from None
+        try:
+            return orjson.loads(body)
+        except ValueError as error:
+            raise ApiError(400, f"the body is no JSON ({error})") from None

@@ -31,6 +31,10 @@ def too_slow(seconds: float) -> ApiError:
     return ApiError(504, f"the answer took longer than {seconds:g} seconds", "timeout_error", code="timeout")
 
 
+def too_slow_to_send(seconds: float) -> ApiError:
+    return ApiError(408, f"the body did not arrive within {seconds:g} seconds", "timeout_error", code="timeout")
+
+
 def no_such_model(name: str, names: list[str]) -> ApiError:
     told = ", ".join(names)
     return ApiError(404, f"there is no model {name}; served are {told}", param="model", code="model_not_found")

@@ -17,6 +17,7 @@ from favonius.engines.config import Transformers
 from favonius.engines.prompting import prompted
 from favonius.engines.transformers_engine import TransformersEngine
 from favonius.engines.writing import Writer, Written
+from favonius.phrases import printable
 from favonius.run import ModelSource
 from favonius.types import Dialogue, Message, Messages, Request, RequestError, Sampling
 
@@ -49,7 +50,8 @@ class Talk:
     """Answers that were asked for again: each has a seed of its own."""
 
     def say(self, text: str) -> None:
-        self.writing.write(text)
+        """A model may write anything: what would steer the terminal is made visible."""
+        self.writing.write(printable(text.replace("\r\n", "\n")))
         self.writing.flush()
 
     def answer(self, name: str, messages: Messages) -> str | None:

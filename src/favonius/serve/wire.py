@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from favonius.serve.problems import ApiError
 from favonius.types import Message, Messages, Role, Sampling
@@ -13,6 +14,8 @@ MOST_TOP_LOGPROBS = 20
 MOST_CHOICES = 16
 MOST_ANSWERS = 1024
 """To all prompts of one request."""
+MOST_STOPS = 16
+"""Each is looked for at every token, in all that is being written."""
 NOTHING: tuple[Any, ...] = (None, 0, [], {}, "")
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("tools", "functions", "logit_bias", "presence_penalty", "frequency_penalty", "suffix"), NOTHING),
@@ -68,6 +71,13 @@ class Body(BaseModel):
     n: int = Field(default=1, ge=1, le=MOST_CHOICES)
     stream: bool = False
     stream_options: StreamOptions | None = None
+
+    @field_validator("stop")
+    @classmethod
+    def _few(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if isinstance(value, list) and len(value) > MOST_STOPS:
+            raise PydanticCustomError("many", f"At most {MOST_STOPS} texts")
+        return value
 
     @property
     def stops(self) -> tuple[str, ...]:

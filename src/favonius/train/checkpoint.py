@@ -27,8 +27,9 @@ from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from favonius.errors import FavoniusError, brief
 from favonius.files import replacing, synced
 from favonius.train.distributed import World
+from favonius.train.memory import give_back
 from favonius.train.optimizer import MasterWeights
-from favonius.train.state import copied, load_state, read_file, state_of, template, write_safetensors
+from favonius.train.state import load_state, read_file, snapshot, state_of, template, write_safetensors
 
 NAME = re.compile(r"step-(\d+)\.(safetensors|shards)")
 HELD_UP = 0.05
@@ -78,7 +79,8 @@ class Checkpoints:
         self.wait()
         state = state_of(self.weights, self.optimizer)
         if self.world.size == 1:
-            held = {name: copied(tensor) for name, tensor in state.items()}
+            give_back()  # a step's memory is free between steps: the copy takes its place, and does not come on top
+            held = snapshot(state)
             self._start(lambda: self._write_file(step, held))
         else:
             staged = self._stager.stage(state)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import accumulate
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from favonius.train.optimizer import MasterWeights
 
 KINDS = {torch.float32: "F32", torch.bfloat16: "BF16", torch.uint8: "U8", torch.int8: "I8", torch.int64: "I64"}
+ALIGNED = 64
+"""Bytes: where each tensor of a snapshot begins."""
 
 
 def state_of(weights: MasterWeights, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -81,9 +85,21 @@ def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(placed, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def copied(tensor: Tensor) -> Tensor:
-    """On the CPU, and no later change reaches it."""
-    return tensor.detach().to("cpu", copy=True).contiguous()
+def snapshot(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU that no later change reaches, in one piece of memory beside the heap.
+
+    In the heap they would take room that the next step's activations have, which then find only holes between them.
+    """
+    bytes_of = {name: tensor.numel() * tensor.element_size() for name, tensor in state.items()}
+    ends = list(accumulate(-(-size // ALIGNED) * ALIGNED for size in bytes_of.values()))
+    if not ends:
+        return {}
+    memory = torch.frombuffer(mmap(-1, max(ends[-1], ALIGNED)), dtype=torch.uint8)
+    copies = {}
+    for (name, tensor), start in zip(state.items(), [0, *ends], strict=False):
+        place = memory[start : start + bytes_of[name]].view(tensor.dtype).view(tensor.shape)
+        copies[name] = place.copy_(tensor.detach())
+    return copies
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

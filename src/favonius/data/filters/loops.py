@@ -22,11 +22,12 @@ from favonius.data.checks import (
     tail_loops,
     unit_loops,
 )
+from favonius.data.words import UNSPACED
 
 SHORT_TEXT_WORDS = 350
 """In most texts of fewer words enough of them are different, and pairs need not be looked at."""
 
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 _WIDE_GAP = re.compile(r"[^\w\s.!?;:\x00-\x7f]")
 _WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")
 _TYPOGRAPHY = "’‘“”–—…•→"

@@ -16,7 +16,7 @@ from itertools import islice
 from favonius.engines.account import Account, SpentError
 from favonius.engines.asked import Traffic
 from favonius.engines.config import OpenAI
-from favonius.engines.ledger import Batch
+from favonius.engines.ledger_books import Batch
 from favonius.engines.openai.batch_api import DAY_SECONDS, BatchView, GoneError, ProviderError, RefusedError
 from favonius.engines.openai.batch_endpoints import BatchEndpoints
 from favonius.engines.openai.batch_lines import request_line, url

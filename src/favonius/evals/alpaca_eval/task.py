@@ -75,6 +75,7 @@ class AlpacaEvalTask:
                 messages=(Message(role="user", content=one.text),),
                 sampling=self.config.sampling,
                 category=one.category,
+                about={} if one.reference is None else {"reference": one.reference},
             )
             for one in self.instructions.asked
         ]

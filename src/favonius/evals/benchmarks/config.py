@@ -173,7 +173,7 @@ READ_TASKS = (Preference, Perplexity, Harness)
 class BenchmarkConfig(StageConfig):
     """Stage `benchmark`: every task for every model, with paired comparisons against a baseline."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     ordered: ClassVar[frozenset[str]] = frozenset({"models", "tasks"})
 
     stage: Literal["benchmark"] = "benchmark"

@@ -29,24 +29,31 @@ SHOWN = 20
 def overlaps(texts: Sequence[str], steps: Mapping[str, Path]) -> dict[str, Any]:
     """How many of the questions `texts` stand in user and system turns of the train rows of `steps`, name → folder.
 
-    JSON: `checked` steps, number of different `questions` and how many of them are `overlapping`; in `rows`, for up to
-    SHOWN of those, the row that holds the greatest `share` of the question's words, the greatest shares first.
+    JSON: `checked` steps, number of different `questions` and how many of them are `overlapping`; number of
+    `train_rows` and how many of them are `overlapping_rows`; in `rows`, for up to SHOWN of the overlapping questions,
+    the row that holds the greatest `share` of the question's words, the greatest shares first.
     UserError where a step holds no rows that could be trained on.
     """
     questions = [text for text in dict.fromkeys(texts) if text.strip()]
     index = EvaluationIndex(EvaluationText("", str(number), question) for number, question in enumerate(questions))
     lengths = [len(words(question)) for question in questions]
     worst: dict[int, tuple[float, str, str]] = {}
-    for step, row, hit in _hits(index, steps):
-        number = int(hit.item)
-        share = len(words(hit.matched)) / lengths[number] if lengths[number] else 1.0
-        if number not in worst or share > worst[number][0]:
-            worst[number] = (share, step, row)
+    looked_at = holding = 0
+    for step, row, hits in _searched(index, steps):
+        looked_at += 1
+        holding += bool(hits)
+        for hit in hits:
+            number = int(hit.item)
+            share = len(words(hit.matched)) / lengths[number] if lengths[number] else 1.0
+            if number not in worst or share > worst[number][0]:
+                worst[number] = (share, step, row)
     ranked = sorted(worst.items(), key=lambda found: (-found[1][0], found[0]))
     return {
         "checked": list(steps),
         "questions": len(questions),
         "overlapping": len(worst),
+        "train_rows": looked_at,
+        "overlapping_rows": holding,
         "rows": [
             {"step": step, "row": row, "question": questions[number], "share": round(share, 4)}
             for number, (share, step, row) in ranked[:SHOWN]
@@ -54,11 +61,10 @@ def overlaps(texts: Sequence[str], steps: Mapping[str, Path]) -> dict[str, Any]:
     }
 
 
-def _hits(index: EvaluationIndex, steps: Mapping[str, Path]) -> Iterator[tuple[str, str, Hit]]:
+def _searched(index: EvaluationIndex, steps: Mapping[str, Path]) -> Iterator[tuple[str, str, list[Hit]]]:
     """Step, row and what the row holds."""
     for step, folder in steps.items():
-        for row, messages in _train_rows(step, folder):
-            yield from ((step, row, hit) for hit in index.hits(messages))
+        yield from ((step, row, index.hits(messages)) for row, messages in _train_rows(step, folder))
 
 
 def _train_rows(step: str, folder: Path) -> Iterator[tuple[str, Messages]]:

@@ -9,7 +9,7 @@ from typing import Self
 from favonius.data.checks import Drops, flaws
 from favonius.data.splits import first_question, opening
 from favonius.evals.benchmarks.config import Health
-from favonius.evals.benchmarks.own_rows import origin_of, own_prompts
+from favonius.evals.benchmarks.own_rows import origin_of, own_prompts, unit_of
 from favonius.evals.benchmarks.rows import row_of
 from favonius.evals.benchmarks.task import Desk, Item, Metric, Said, Scored
 from favonius.run import Inputs
@@ -22,6 +22,7 @@ METRICS = (
     Metric(key="leak", title="answers that leak role markers", better="lower"),
     Metric(key="empty", title="empty answers", better="lower"),
     Metric(key="tokens", title="answer length in tokens", unit="", better=None),
+    Metric(key="characters", title="answer length in characters", unit="", better=None),
 )
 
 
@@ -49,7 +50,13 @@ class HealthTask:
 
     def items(self) -> list[Item]:
         return [
-            Item(id=row.id, messages=_asked(row), sampling=self.config.sampling, category=_category(row))
+            Item(
+                id=row.id,
+                messages=_asked(row),
+                sampling=self.config.sampling,
+                category=_category(row),
+                unit=unit_of(_asked(row)),
+            )
             for row in self.prompts
         ]
 
@@ -75,4 +82,5 @@ def _scores(said: Said) -> dict[str, float | None]:
         "ends": float(turn.finished),
         **{flaw: float(flaw in found) for flaw in ("loop", "leak", "empty")},
         "tokens": float(turn.tokens),
+        "characters": float(len(turn.text)),
     }

@@ -10,11 +10,12 @@ from favonius.data.convert import Row
 from favonius.data.intake import Intake, read_any
 from favonius.data.rows import read_rows
 from favonius.data.sources import source_name
+from favonius.data.splits import opening, prompt_key
 from favonius.errors import FavoniusError, UserError
 from favonius.evals.benchmarks.config import RowsTask
 from favonius.evals.benchmarks.rows import drawn
 from favonius.run import Inputs, RowsRef, StepRef
-from favonius.types import Dialogue, Pair, SeedPrompt
+from favonius.types import Dialogue, Messages, Pair, SeedPrompt, digest
 
 R = TypeVar("R", Dialogue, Pair)
 
@@ -49,6 +50,11 @@ def origin_of(config: RowsTask, inputs: Inputs) -> str:
     if config.file is not None:
         return source_name(str(inputs.file(config.file)))
     return f"held-out rows of step {config.step}"
+
+
+def unit_of(prompt: Messages) -> str:
+    """What is independent: rows that open alike rest on one another."""
+    return digest(prompt_key(opening(prompt)))[:16]
 
 
 def _held_out(step: StepRef, inputs: Inputs, kind: type[R]) -> list[R]:

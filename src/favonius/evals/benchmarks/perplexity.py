@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from favonius.data.checks import Drops
-from favonius.data.splits import opening, prompt_key
+from favonius.data.splits import opening
 from favonius.evals.benchmarks.config import Perplexity
-from favonius.evals.benchmarks.own_rows import origin_of, own_rows
+from favonius.evals.benchmarks.own_rows import origin_of, own_rows, unit_of
 from favonius.evals.benchmarks.record import figure
 from favonius.evals.benchmarks.task import Desk, ItemRow, Metric, Scored
 from favonius.evals.heldout import held_out_logps
@@ -59,13 +59,14 @@ def _row(dialogue: Dialogue, logp: float, tokens: int) -> ItemRow:
     size = sum(len(answer.encode()) for answer in answers)
     return ItemRow(
         id=dialogue.id,
-        unit=digest(prompt_key(opening(dialogue.messages)))[:16],
+        unit=unit_of(dialogue.messages),
         category=dialogue.source,
         scores={PER_TOKEN.key: -logp / tokens, PER_BYTE.key: -logp / max(1, size)},
         weights={PER_TOKEN.key: float(tokens), PER_BYTE.key: float(max(1, size))},
         prompt=opening(dialogue.messages),
         answers=answers,
         tokens=tokens,
+        rests_on=digest(list(answers)),
     )
 
 

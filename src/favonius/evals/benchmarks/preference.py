@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from favonius.data.checks import Drops
-from favonius.data.splits import opening, prompt_key
+from favonius.data.splits import opening
 from favonius.evals.benchmarks.config import Preference
-from favonius.evals.benchmarks.own_rows import origin_of, own_rows
+from favonius.evals.benchmarks.own_rows import origin_of, own_rows, unit_of
 from favonius.evals.benchmarks.task import Desk, ItemRow, Metric, Scored
 from favonius.evals.heldout import held_out_logps
 from favonius.judges.figures import by_prompt
@@ -97,18 +97,18 @@ class PreferenceTask:
             scores["reward_margin"] = self.config.beta * (ratios[0] - ratios[1])
         return ItemRow(
             id=pair.id,
-            unit=_unit(pair),
+            unit=unit_of(pair.prompt),
             category=None if pair.origin is None else pair.origin.prompt_source,
             scores=scores,
             prompt=pair.prompt[-1].content,
+            rests_on=digest([pair.chosen, pair.rejected]),
         )
 
 
 def _ranked(key: str, pair: Pair, values: Sequence[float], tokens: Sequence[int]) -> dict[str, float | None]:
     """The accuracies of a pair by one measure of chosen and rejected; the last where they are about as long."""
     chosen, rejected = values
-    # An answer that was cut off before its first word has no token.
-    each = [value / max(1, count) for value, count in zip(values, tokens, strict=True)]
+    each = [value / count for value, count in zip(values, tokens, strict=True)]
     scores: dict[str, float | None] = {key: _right(chosen - rejected), f"{key}_per_token": _right(each[0] - each[1])}
     shorter, longer = sorted((len(pair.chosen), len(pair.rejected)))
     if shorter >= ALIKE * longer:
@@ -118,14 +118,9 @@ def _ranked(key: str, pair: Pair, values: Sequence[float], tokens: Sequence[int]
 
 def _longer_wins(pairs: Sequence[Pair]) -> dict[str, float] | None:
     """How often the chosen answer is the longer one: what a model is worth that looks at nothing else."""
-    found = share(*by_prompt((_unit(pair), _right(len(pair.chosen) - len(pair.rejected))) for pair in pairs))
+    found = share(*by_prompt((unit_of(pair.prompt), _right(len(pair.chosen) - len(pair.rejected))) for pair in pairs))
     return None if found is None else found._asdict()
 
 
 def _right(difference: float) -> float:
     return 0.5 + 0.5 * (difference > 0) - 0.5 * (difference < 0)
-
-
-def _unit(pair: Pair) -> str:
-    """Pairs of one prompt rest on one another."""
-    return digest(prompt_key(opening(pair.prompt)))[:16]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from favonius.data.checks import Drops, flaws
 from favonius.data.rows import read_rows, write_rows
-from favonius.errors import UserError
+from favonius.engines.config import EngineConfig
+from favonius.errors import UserError, brief
 from favonius.evals.benchmarks.asking import Heard
 from favonius.evals.benchmarks.config import AnyTask
 from favonius.evals.benchmarks.task import ItemRow, Metric, Said, Scored, Task
@@ -25,6 +26,8 @@ from favonius.statistics import ratio, share, standard_error
 from favonius.types import Noun
 
 SCHEMA = 1
+NEEDED = frozenset({"kind", "title", "model", "judge", "questions", "config", "metrics"})
+"""Fields of result.json without which a result cannot be held against another."""
 
 
 class Figure(Noun):
@@ -73,6 +76,10 @@ class Measured:
     heard: Heard | None = None
     """None where the task reads and does not ask."""
     contamination: Mapping[str, Any] | None = None
+    engine: EngineConfig | None = None
+    """By which the model answered."""
+    named: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the models and files that the task's config names, by their place in it."""
 
 
 def result(measured: Measured) -> Result:
@@ -92,6 +99,8 @@ def result(measured: Measured) -> Result:
         "judge": None if scored.judge is None else scored.judge.model_dump(),
         "questions": task.questions,
         "config": measured.config.model_dump(mode="json"),
+        "named": dict(measured.named),
+        "engine": None if heard is None or measured.engine is None else _engine(measured.engine),
         "items": len(rows),
         "metrics": {one.key: one.model_dump(exclude={"key"}) | figure(rows, one).model_dump() for one in metrics},
         "by_category": by_category(rows, metrics),
@@ -105,6 +114,11 @@ def result(measured: Measured) -> Result:
         "versions": versions(),
     }
     return Result(told, rows)
+
+
+def _engine(engine: EngineConfig) -> dict[str, Any]:
+    """What of it shapes answers."""
+    return engine.model_dump(mode="json", exclude=set(type(engine).not_identity))
 
 
 def _notes(heard: Heard | None) -> list[str]:
@@ -180,11 +194,33 @@ def write(folder: Path, result: Result) -> None:
 
 
 def read(folder: Path) -> Result:
-    """What `write` wrote. UserError where there is none, or of another schema."""
+    """What `write` wrote. UserError where there is none, of another schema, or with rows that count in no mean."""
     file = folder / "result.json"
     if not file.is_file():
         raise UserError(f"{folder}: there is no result.json here; give a folder that `favonius eval run` wrote")
-    told = read_json(file)
-    if not isinstance(told, dict) or told.get("schema") != SCHEMA:
+    told = whole_json(file)
+    if not isinstance(told, dict) or told.get("schema") != SCHEMA or not told.keys() >= NEEDED:
         raise UserError(f"{file}: it is no result of this version of favonius; run the benchmark again")
-    return Result(told, read_rows(folder / "items.jsonl", ItemRow))
+    rows = read_rows(folder / "items.jsonl", ItemRow)
+    _refuse_unfit(folder / "items.jsonl", rows)
+    return Result(told, rows)
+
+
+def whole_json(file: Path) -> Any:
+    """What a file of results holds. UserError where it is no JSON."""
+    try:
+        return read_json(file)
+    except ValueError as error:
+        raise UserError(f"{file}: this is not whole JSON ({brief(error)}); run the benchmark again") from None
+
+
+def _refuse_unfit(file: Path, rows: Sequence[ItemRow]) -> None:
+    """Such rows were not written here, and no mean can be made of them."""
+    seen: set[str] = set()
+    for row in rows:
+        if row.id in seen:
+            raise UserError(f"{file}: two rows have the id {row.id}; leave one of them, or run the benchmark again")
+        seen.add(row.id)
+        for key, value in (*row.scores.items(), *row.weights.items()):
+            if value is not None and not math.isfinite(value):
+                raise UserError(f"{file}: {key} of {row.id} is {value}; run the benchmark again")

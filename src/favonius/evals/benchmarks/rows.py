@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
-from favonius.evals.benchmarks.task import ItemRow, Said
+from favonius.evals.benchmarks.task import Item, ItemRow, Said
+from favonius.types import digest
 
 T = TypeVar("T")
+OVER_PARTS = "over parts, each counting alike"
+"""What `protocol.mean` says of a task whose mean is one of its categories' means."""
 
 
 def drawn(values: Sequence[T], limit: int | None, seed: int) -> list[T]:
@@ -50,4 +54,19 @@ def row_of(
         finished=all(turn.finished for turn in said.turns),
         note=note,
         judged=tuple(judged),
+        rests_on=rests_on(item),
     )
+
+
+def rests_on(item: Item) -> str | None:
+    """Digest of what an item's scorer goes by; None where the prompt tells it all."""
+    return digest(item.about) if item.about else None
+
+
+def counting_alike(rows: Sequence[ItemRow]) -> list[ItemRow]:
+    """The rows with weights by which their mean is the mean of their categories' means."""
+    sizes = Counter(row.category for row in rows)
+    average = len(rows) / max(1, len(sizes))
+    return [
+        row.model_copy(update={"weights": dict.fromkeys(row.scores, average / sizes[row.category])}) for row in rows
+    ]

@@ -19,6 +19,7 @@ from favonius.engines.interview import interview
 from favonius.evals.benchmarks.asking import Heard, ask
 from favonius.evals.benchmarks.config import READ_TASKS, BenchmarkConfig
 from favonius.evals.benchmarks.contamination import overlaps
+from favonius.evals.benchmarks.named import named
 from favonius.evals.benchmarks.open import open_task
 from favonius.evals.benchmarks.record import Measured, read, result, write
 from favonius.evals.benchmarks.summary import Results, summary
@@ -87,8 +88,18 @@ class _Bench:
             return {name: ask(task.items(), model, f"  {label}, {name}") for name, task in tasks.items()}
 
     def _finish(self, label: str, name: str, scored: Scored, heard: Heard | None) -> None:
-        model, task = self.inputs.speaker(self.config.models[label]), self.tasks[name]
-        measured = Measured(name, self.config.tasks[name], task, label, model, scored, heard, self._overlapping(name))
+        measured = Measured(
+            name=name,
+            config=self.config.tasks[name],
+            task=self.tasks[name],
+            label=label,
+            model=self.inputs.speaker(self.config.models[label]),
+            scored=scored,
+            heard=heard,
+            engine=self.config.engine,
+            named=named(self.config.tasks[name], self.inputs),
+            contamination=self._overlapping(name),
+        )
         write(self.out / label / name, result(measured))
         if not self.context.left_open:  # else the next run has more to ask
             write_json(self._mark(label, name), {"identity": self._identity(label, name)})

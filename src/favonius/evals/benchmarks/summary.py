@@ -59,7 +59,7 @@ def _recorded(paired: Paired | None) -> dict[str, Any] | None:
 def _task(name: str, results: Mapping[str, Result], baseline: str | None) -> dict[str, Any]:
     any_label, any_result = next(iter(results.items()))
     any_told, metrics = any_result.told, any_result.metrics
-    unlike = [label for label, one in results.items() if one.told["config"] != any_told["config"]]
+    unlike = [label for label, one in results.items() if _told_apart(one.told, any_told)]
     against = results.get(baseline) if baseline is not None else None
     return {
         "name": name,
@@ -81,6 +81,12 @@ def _task(name: str, results: Mapping[str, Result], baseline: str | None) -> dic
         ],
         "protocol": {label: one.told["protocol"] for label, one in results.items()},
     }
+
+
+def _told_apart(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two models took a task with other settings, or by other weights or files of one name."""
+    names, others = first.get("named", {}), second.get("named", {})
+    return first["config"] != second["config"] or any(names[key] != others[key] for key in names.keys() & others.keys())
 
 
 def _notes(unlike: Sequence[str], label: str) -> list[str]:

@@ -86,6 +86,9 @@ class ItemRow(Noun):
     """Why a score is None, or what a reader should see beside it."""
     judged: tuple[str, ...] = ()
     """Keys of the judge's replies in the ledger."""
+    rests_on: str | None = None
+    """Digest of what the scores rest on beside the prompt: a pair's two answers, a reference answer, the right choice.
+    Rows of one id that rest on something else are of different items."""
 
 
 @dataclass(frozen=True)

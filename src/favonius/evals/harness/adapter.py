@@ -33,7 +33,8 @@ TokenRequest = tuple[tuple[str, str] | None, list[int], list[int]]
 class FavoniusLM(TemplateLM):  # type: ignore[misc]
     """`model` has favonius attention (`models.load`). Texts become ids by lm-eval's own rules, which its base class
     holds: spaces move from a context's end to its continuation, an empty context is the begin token, and what is longer
-    than `max_length` loses its beginning. `truncated` counts those.
+    than `max_length` loses its beginning. `truncated` counts those. Where theirs fails, with a context of spaces alone
+    and an empty one that is to be carried on, the begin token stands too.
 
     add_bos_token, prefix_token_id and max_length mean what they mean to lm-eval's transformers backend.
     """
@@ -110,7 +111,7 @@ class FavoniusLM(TemplateLM):  # type: ignore[misc]
         known: dict[tuple[int, ...], tuple[int, ...]] = {}
         asked = []
         for texts, context, own in requests:
-            continuation = self._continuation(texts, context, own)
+            continuation = self._continuation(texts, context or [self.prefix_token_id], own)
             shared = known.setdefault(continuation.context, continuation.context)  # in memory once
             asked.append(Continuation(shared, continuation.own))
 
@@ -152,7 +153,7 @@ class FavoniusLM(TemplateLM):  # type: ignore[misc]
                 f"the task wants answers of up to {most} tokens, and the model reads {self.max_length} in all; "
                 "lower max_gen_toks"
             )
-        ids = self.tok_encode(context)
+        ids = self.tok_encode(context) or [self.prefix_token_id]
         self.truncated += len(ids) > self.max_length - most
         sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=most, stop=tuple(filter(None, until)))
         return Start(tuple(ids[-(self.max_length - most) :]), sampling, f"{self._seed} {index} {context}")

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, Self
+import re
+from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from favonius.types import Noun
 
-
-class Shape(Protocol):
-    @property
-    def shown(self) -> str:
-        """The question, as a reader should see it and as training data must not hold it."""
-        ...
+_MARKER = re.compile(r"\[[a-z]+\]")
 
 
 class _Row(Noun):
     model_config = ConfigDict(extra="ignore")
+
+    @property
+    def shown(self) -> str:
+        """The question, as a reader should see it."""
+        raise NotImplementedError
+
+    @property
+    def sought(self) -> str:
+        """The question, as training data must not hold it."""
+        return self.shown
 
 
 class Choices(_Row):
@@ -55,6 +61,11 @@ class HellaSwag(_Row):
     @property
     def shown(self) -> str:
         return f"{self.activity_label}: {self.ctx_a} {self.ctx_b}".strip()
+
+    @property
+    def sought(self) -> str:
+        """Without the label and marks such as [title], which stand in no text but this data set's."""
+        return " ".join(_MARKER.sub(" ", f"{self.ctx_a} {self.ctx_b}").split())
 
 
 class Mmlu(_Row):

@@ -12,8 +12,9 @@ from transformers import AutoTokenizer
 
 from favonius.errors import UserError, brief
 from favonius.evals.benchmarks.config import Harness
+from favonius.evals.benchmarks.rows import OVER_PARTS, counting_alike
 from favonius.evals.benchmarks.task import Desk, ItemRow, Metric, Scored
-from favonius.evals.harness.boards import EXAMPLES_SEED, Board, board
+from favonius.evals.harness.boards import EXAMPLES_SEED, Board, Measure, board
 from favonius.evals.harness.parts import Part, count_parts, read_parts
 from favonius.models.load import load
 from favonius.run import Inputs, ModelSource
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from favonius.evals.harness.running import Outcome
 
 NO_NUMBER = "every choice is too improbable for a floating-point number"
+NOT_READ = "the model gives a choice no probability: its weights hold or make a NaN"
 
 
 @dataclass(frozen=True)
 class HarnessTask:
-    """A `ReadTask`. Every part counts alike in a mean, however many questions it has: a row's weight is made so."""
+    """A `ReadTask`. Every part counts alike in a mean, however many questions it has."""
 
     config: Harness
     board: Board
@@ -62,7 +64,7 @@ class HarnessTask:
 
     @property
     def texts(self) -> list[str]:
-        return [row.shown for part in self.parts for _, row in part.questions]
+        return [row.sought for part in self.parts for _, row in part.questions]
 
     def measured(self, model: ModelSource, desk: Desk) -> Scored:
         from favonius.evals.harness.adapter import FavoniusLM
@@ -75,23 +77,24 @@ class HarnessTask:
         # What was read of other weights, or in another precision, is not to be taken for this model's.
         identity = digest([model.digest, str(weights.dtype), str(weights.device), version("lm_eval")])
         found = outcomes(self.board, self.parts, self.shots, lm, desk.folder / f"{identity[:16]}.sqlite")
-        return Scored(rows=list(self._rows(found)), protocol=self._protocol(lm), notes=self._notes(lm))
+        rows = list(self._rows(found))
+        if self.board.part is None:
+            rows = counting_alike(rows)
+        return Scored(rows=rows, protocol=self._protocol(lm), notes=self._notes(lm))
 
     def _rows(self, found: Mapping[str, Sequence[Outcome]]) -> Iterator[ItemRow]:
-        average = sum(len(own) for own in found.values()) / len(found)
         for part in self.parts:
-            own = found[part.name]
-            for (place, row), outcome in zip(part.questions, own, strict=True):
-                scores = {m.metric.key: _number(outcome.scores[m.theirs, m.filter]) for m in self.board.measures}
+            for (place, row), outcome in zip(part.questions, found[part.name], strict=True):
+                scores = {m.metric.key: _number(outcome, m) for m in self.board.measures}
                 yield ItemRow(
                     id=f"{part.name}:{place}",
                     unit=f"{part.name}:{place}",
                     category=part.name if self.board.part is None else None,
                     scores=scores,
-                    weights=dict.fromkeys(scores, average / len(own)) if self.board.part is None else {},
                     prompt=row.shown,
                     answers=_answers(outcome, self.board),
-                    note=NO_NUMBER if None in scores.values() else None,
+                    note=_why_none(outcome) if None in scores.values() else None,
+                    rests_on=digest(row.model_dump(mode="json")),
                 )
 
     def _protocol(self, lm: FavoniusLM) -> dict[str, Any]:
@@ -106,7 +109,7 @@ class HarnessTask:
             "tokens_run": lm.tokens,
         }
         if self.board.part is None:
-            said["mean"] = "over parts, each counting alike"
+            said["mean"] = OVER_PARTS
         return said
 
     def _notes(self, lm: FavoniusLM) -> list[str]:
@@ -122,8 +125,14 @@ class HarnessTask:
         return notes
 
 
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _number(outcome: Outcome, measure: Measure) -> float | None:
+    """None also where a choice has no probability: which of the others is the likeliest says nothing then."""
+    value = outcome.scores[measure.theirs, measure.filter]
+    return None if math.isnan(value) or any(map(math.isnan, outcome.logprobs)) else value
+
+
+def _why_none(outcome: Outcome) -> str:
+    return NOT_READ if any(map(math.isnan, outcome.logprobs)) else NO_NUMBER
 
 
 def _answers(outcome: Outcome, board: Board) -> tuple[str, ...]:
@@ -138,6 +147,6 @@ def _answers(outcome: Outcome, board: Board) -> tuple[str, ...]:
 
 def _tokenizer(source: ModelSource) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(source.folder)
+        return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"model {source.name}: its tokenizer cannot be read ({brief(error)})") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from favonius.errors import UserError
 from favonius.evals.benchmarks.config import MtBench
@@ -62,9 +62,14 @@ class MtBenchTask:
                 follow_ups=question.turns[1:],
                 sampling=sampling(question.category).model_copy(update={"max_tokens": self.config.tokens}),
                 category=question.category,
+                about=self._reference(number),
             )
             for number, question in self.material.questions.items()
         ]
+
+    def _reference(self, number: int) -> dict[str, Any]:
+        found = self.material.references.get(number)
+        return {} if found is None else {"reference": list(found.turns)}
 
     def scored(self, said: Sequence[Said], desk: Desk) -> Scored:
         if self.config.mode == "single":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from favonius.data.rows import json_line
+from favonius.evals.benchmarks.rows import rests_on
 from favonius.evals.benchmarks.task import ItemRow, Said
 from favonius.evals.mt_bench.prompts import BUILT_IN, JudgePrompts
 from favonius.evals.mt_bench.questions import Question
@@ -39,6 +40,7 @@ def turn_row(
         finished=answer.finished,
         note=note,
         judged=judged,
+        rests_on=rests_on(said.item),
     )
 
 

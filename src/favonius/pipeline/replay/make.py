@@ -10,7 +10,7 @@ from favonius.card.nouns import RunCard, read_card, write_card
 from favonius.errors import UserError
 from favonius.files import write_text
 from favonius.pipeline import work
-from favonius.pipeline.replay.needs import Need, Needs, needs_of
+from favonius.pipeline.replay.needs import CARD, RECIPE, Need, Needs, needs_of
 from favonius.progress import Progress
 from favonius.recipe import load_recipe
 from favonius.recipe.document import read_text
@@ -18,7 +18,6 @@ from favonius.recipe.override import override
 
 GIVEN = "card_files"
 """Folder in the replay's run folder that has the card, its recipe and what that reads. No step can be called so."""
-CARD, RECIPE = "card.json", "recipe.yaml"
 
 
 @dataclass(frozen=True)

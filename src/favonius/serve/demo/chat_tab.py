@@ -6,12 +6,14 @@ import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
+from html import escape
 from typing import Any
 
 import gradio as gr
 
 from favonius.serve.asking import SEEDS
 from favonius.serve.demo.client import Client
+from favonius.serve.demo.markdown import without_html
 from favonius.serve.demo.settings import Fields, opening_of, sampling_of, settings_fields
 from favonius.types import Message, Messages, RequestError
 
@@ -73,7 +75,7 @@ class ChatTab:
                     told = (*asked, Message(role="assistant", content=heard.text))
                     yield self._page(told, writing=True)
         except RequestError as error:
-            gr.Warning(str(error))
+            gr.Warning(escape(str(error)))
             if told is asked:  # nothing came: the talk is as it was, and a new message is given back
                 yield self._page(talk, writing=False, text=text or "")
                 return
@@ -89,7 +91,7 @@ class ChatTab:
 
     def _page(self, talk: Messages, *, writing: bool, text: str | None = None) -> dict[Any, Any]:
         """The whole tab as it looks at this point of the talk; `text`: what the box is to hold."""
-        shown = [{"role": message.role, "content": message.content} for message in talk]
+        shown = [{"role": message.role, "content": without_html(message.content)} for message in talk]
         if writing and shown[-1]["role"] == "user":  # the model may have to be loaded first
             shown.append({"role": "assistant", "content": THINKING})
         box: dict[str, Any] = {"submit_btn": not writing, "stop_btn": writing}

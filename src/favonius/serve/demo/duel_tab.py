@@ -20,6 +20,7 @@ from favonius.serve.demo import votes
 from favonius.serve.demo.client import Client, Heard
 from favonius.serve.demo.duel import Duel, draw_sides, fight
 from favonius.serve.demo.looks import table_of_wins
+from favonius.serve.demo.markdown import without_html
 from favonius.serve.demo.settings import Fields, opening_of, sampling_of, settings_fields
 from favonius.serve.demo.standings import standings
 from favonius.types import Message
@@ -85,7 +86,7 @@ class DuelTab:
         try:
             sides = draw_sides(self._models, [name for name in (one, other) if name != ANY], rng)
         except FavoniusError as error:
-            gr.Warning(str(error))
+            gr.Warning(escape(str(error)))
             return
         prompt = (*opening_of(system), Message(role="user", content=text))
         duel = Duel(prompt, sampling_of(temperature, longest, rng.randrange(SEEDS)), sides)
@@ -104,7 +105,7 @@ class DuelTab:
         try:
             await asyncio.to_thread(votes.add, self._path, duel.vote(verdict))
         except FavoniusError as error:
-            gr.Warning(str(error))
+            gr.Warning(escape(str(error)))
             return dict(gr.skip())
         told = f"You said: {SAID[verdict]}. The vote is stored."
         return self._page(replace(duel, revealed=True), writing=False, note=told) | {
@@ -139,6 +140,7 @@ def _head(side: str, name: str, heard: Heard) -> str:
 
 
 def _text(heard: Heard) -> str:
+    text = without_html(heard.text)
     if heard.trouble:
-        return f"{heard.text}\n\n*{heard.trouble}*"
-    return heard.text if heard.text.strip() or not heard.done else "*(an empty answer)*"
+        return f"{text}\n\n*{without_html(heard.trouble)}*"
+    return text if text.strip() or not heard.done else "*(an empty answer)*"

@@ -21,6 +21,7 @@ CSS = """
 .side > .answer { flex-grow: 1; border: 1px solid var(--border-color-primary); border-radius: 10px; padding: 12px 16px;
   min-height: 150px; max-height: 62vh; overflow-y: auto; background: var(--block-background-fill); }
 .answer { overflow-wrap: anywhere; }
+.answer, #talk .message-content { contain: paint; } /* nothing in an answer is drawn outside of it */
 .answer pre, .answer table { overflow-x: auto; max-width: 100%; }
 .standing { margin: 0 0 16px; }
 .standing .two { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 16px; }

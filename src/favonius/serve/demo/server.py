@@ -100,7 +100,7 @@ def application(page: Page, host: str, password: str | None) -> Any:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(CORSMiddleware, allow_origins=[])  # instead of Gradio's, which lets in any other origin
     if is_loopback(host):  # a name of somebody else's may lead here too
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", host])
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", named(host)])
     app.add_middleware(_Headed)
     return gr.mount_gradio_app(
         app,
