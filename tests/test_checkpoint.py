@@ -17,7 +17,7 @@ from torch import Tensor
 from favonius.data.checks import Drops
 from favonius.errors import FavoniusError, StoppedError, UserError
 from favonius.train import checkpoint as checkpoint_module
-from favonius.train import memory
+from favonius.train import memory, metrics
 from favonius.train.checkpoint import Checkpoints
 from favonius.train.config import TrainConfig
 from favonius.train.distributed import World
@@ -27,7 +27,7 @@ from favonius.train.metrics import peak_memory
 from favonius.train.objectives import DPO, SFT
 from favonius.train.optimizer import MasterWeights, make_optimizer
 from favonius.train.rows import Encoder, dialogue_rows
-from favonius.train.state import state_of, write_safetensors
+from favonius.train.state import snapshot, state_of, write_safetensors
 from favonius.train.stop import listening
 from favonius.trees.attention import TreePlan
 from favonius.trees.pack import pack
@@ -221,6 +221,35 @@ def test_a_steps_peak_memory_is_its_own(world: Path) -> None:
     train(world, "dsft", config(), dialogues(8))
     line = lines(world, "dsft")[-1]
     assert needed is not None and line["peak_memory_bytes"] < needed - 2**28
+
+
+def test_peak_memory_is_told_where_the_system_says_less_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    status = tmp_path / "status"
+    monkeypatch.setattr(metrics, "LINUX_STATUS", status)
+    absent = peak_memory(cpu)
+    status.write_text("Name:\tpython\nVmRSS:\t  100 kB\n")
+    without = peak_memory(cpu)
+    status.write_text("VmHWM:\t  2048 kB\n")
+    assert peak_memory(cpu) == 2**21
+    assert absent is not None and without is not None and without >= absent > 2**21
+
+
+def test_a_snapshot_is_a_copy_of_every_kind_of_tensor() -> None:
+    state = {
+        "odd": torch.arange(7, dtype=torch.uint8),
+        "half": torch.randn(3, 5, dtype=torch.bfloat16),
+        "turned": torch.randn(4, 6).T,
+        "count": torch.tensor(11),
+        "none": torch.empty(0, 3),
+    }
+    copies = snapshot(state)
+    assert {name: copy.dtype for name, copy in copies.items()} == {name: one.dtype for name, one in state.items()}
+    assert all(torch.equal(copies[name], tensor) for name, tensor in state.items())
+    assert all(copy.is_contiguous() for copy in copies.values())
+    before = state["turned"].clone()
+    state["turned"].zero_()
+    assert torch.equal(copies["turned"], before) and snapshot({}) == {}
 
 
 @pytest.mark.parametrize("objective", [SFT(), DPO()])

@@ -84,10 +84,11 @@ def peak_memory(device: torch.device) -> int | None:
         return int(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":
         return None
-    if LINUX_STATUS.is_file():
-        # Not getrusage: there a process begins with the maximum of the one that started it.
-        line = next(line for line in LINUX_STATUS.read_text("ascii").splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
+    # Where there is such a line, it and not getrusage: there a process begins with the maximum of the one that started
+    # it. Some sandboxes have the file without the line.
+    for line in LINUX_STATUS.read_text("ascii").splitlines() if LINUX_STATUS.is_file() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
