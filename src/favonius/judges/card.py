@@ -24,7 +24,7 @@ from favonius.types import Feedback, JudgedBy, Noun
 
 NO_LABELS = "there are no scores of a reference to compare with"
 NO_KIN = "no answers are known to be of its family"
-ONE_BY_ONE = "it sees one answer at a time"
+ONE_BY_ONE = "it is shown no answers in an order"
 NOT_REVERSED = "nothing was judged in both orders"
 OWN_ORDERS = "the judges that it is made of see the answers in orders of their own"
 NO_SPEECH = "it draws nothing: an answer always has the same score"
