@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,11 @@ def test_revisions_by_principle_with_examples(run: Run, html: str, public: Publi
 def test_the_story_names_judges_and_rule(run: Run) -> None:
     told = " ".join(tell(run).doings)
     assert "org/wise rated them (aspects)" in told and "The rule best vs worst made 24 pairs of them" in told
+    ratings = next(one for one in run.steps if one.stage == "ratings")
+    both = {"kind": "ensemble", "judges": {"one": ratings.config["judge"], "two": {"model": "org/other"}}}
+    made_of = replace(ratings, config={**ratings.config, "judge": {"kind": "consensus", "judge": both}})
+    other = replace(run, steps=tuple(made_of if one is ratings else one for one in run.steps))
+    assert "org/wise and org/other rated them (consensus)" in " ".join(tell(other).doings)
     assert re.search(r"The best 24 answers became dialogues, whose scores are [\d.]+ above", told)
 
 

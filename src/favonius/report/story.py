@@ -36,7 +36,7 @@ def tell(run: Run) -> Story:
     doings = tuple(_doings(run))
     names = _labels(run)
     teacher = _named(run, [step.config.get("teacher") for step in run.of_stage("dialogues")])
-    judge = _named(run, [_mapping(step.config.get("judge")).get("model") for step in run.of_stage("ratings")])
+    judge = _named(run, [model for step in run.of_stage("ratings") for model in _models_of(step.config.get("judge"))])
     if base is None:
         return Story((), "" if doings else "This recipe trains nothing.", doings, teacher)
     done = [_doing(step, names.get(step.name, step.name), teacher, judge) for step in trainings]
@@ -115,9 +115,15 @@ def _answered(run: Run, step: Step) -> str:
 
 def _rated(run: Run, step: Step) -> str:
     judge = _mapping(step.config.get("judge"))
-    models = [one.get("model") for one in (judge, *map(_mapping, _mapping(judge.get("judges")).values()))]
     kind = words(str(judge.get("kind", "")))
-    return f"{_named(run, models)} rated them ({kind}): {count(step.stats['kept'])} kept."
+    return f"{_named(run, _models_of(judge))} rated them ({kind}): {count(step.stats['kept'])} kept."
+
+
+def _models_of(judge: Any) -> list[Any]:
+    """Of a judge's config and of those that it is made of."""
+    config = _mapping(judge)
+    parts = [config.get("judge"), *_mapping(config.get("judges")).values()]
+    return [config.get("model"), *(model for part in parts if part is not None for model in _models_of(part))]
 
 
 def _binarised(run: Run, step: Step) -> str:
